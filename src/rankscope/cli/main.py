@@ -1,0 +1,77 @@
+"""`rankscope`: the command line. Heavy imports stand inside the commands, so that --help is quick."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from rankscope import __version__
+from rankscope.base.errors import RankscopeError
+from rankscope.cli import base, doctor, rank, report, study, task, train
+from rankscope.cli.console import err, print_line
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+app = typer.Typer(
+    name="rankscope",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Measures how much rank a skill needs, and shows what a low-rank adapter learnt with it.",
+    epilog="Exit codes: 0 done, 1 a check failed, 2 bad input, 130 interrupted. RANKSCOPE_DEBUG=1 shows tracebacks.",
+)
+app.command("doctor")(doctor.doctor)
+app.command("rank")(rank.rank)
+app.command("train")(train.train)
+app.add_typer(task.app, name="task")
+app.add_typer(base.app, name="base")
+app.command("studies")(study.studies)
+app.command("study")(study.study)
+app.command("report")(report.report)
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"rankscope {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Measures how much rank a skill needs, and shows what a low-rank adapter learnt with it."""
+
+
+def main() -> None:
+    """Runs the command; a mistake of the user's is one sentence on stderr and exit code 2, never a traceback."""
+    try:
+        app()
+    except SystemExit as stop:
+        if stop.code == INTERRUPTED:
+            print_line("\nInterrupted. Run the same command again to go on from where it stopped.", err())
+        raise
+    except (RankscopeError, ValueError, OSError) as error:
+        if os.environ.get("RANKSCOPE_DEBUG") or not is_users(error):
+            raise
+        print_line(sentence(error), err(), style="bold red")
+        sys.exit(BAD_INPUT)
+
+
+def is_users(error: Exception) -> bool:
+    """True for what the user can mend: rankscope's own errors, refused settings, and files that can't be reached."""
+    return isinstance(error, RankscopeError | OSError) or type(error).__name__ in ("ValidationError", "JSONDecodeError")
+
+
+def sentence(error: Exception) -> str:
+    """The error in one line; of a refused configuration, each setting and what is wrong with it."""
+    problems = getattr(error, "errors", None)
+    if type(error).__name__ == "ValidationError" and callable(problems):
+        parts = (f"{'.'.join(map(str, part['loc'])) or 'value'}: {part['msg']}" for part in problems())
+        return f"Not a valid setting: {'; '.join(parts)}."
+    return " ".join(str(error).split())

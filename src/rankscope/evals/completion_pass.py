@@ -1,0 +1,122 @@
+"""One teacher-forced pass: logits at the completion positions only, flattened over items.
+
+Sequences are right-padded and attention is causal, so a completion position never sees padding and no
+attention mask is needed; padding is read as the item's first token, whatever it was. P counts completion
+positions of a batch, item by item.
+"""
+
+import inspect
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from rankscope.base.errors import BadInput
+from rankscope.tasks.encoded import EncodedItems
+
+LOGITS_PER_BATCH = 2**27
+"""Most logits held at once (512 MiB in float32); batches shrink to stay below it."""
+
+
+@dataclass(frozen=True)
+class CompletionLogits:
+    """Logits of M items at the P positions from which their completion tokens are predicted."""
+
+    rows_M: Int[np.ndarray, " M"]
+    """Row of each item in the items that were asked for."""
+    n_completion_M: Int[np.ndarray, " M"]
+    owner_P: Int[np.ndarray, " P"]
+    """Which of the M items a position belongs to; ascending."""
+    position_P: Int[np.ndarray, " P"]
+    """Position of the predicted token."""
+    target_P: Int[Tensor, " P"]
+    """The gold token."""
+    logits_PV: Float[Tensor, "P V"]
+
+    @property
+    def starts_M(self) -> Int[np.ndarray, " M"]:
+        """First position of each item within P."""
+        return np.cumsum(self.n_completion_M) - self.n_completion_M
+
+    @property
+    def log_probs_PV(self) -> Float[Tensor, "P V"]:
+        """Log-softmax in float32."""
+        return self.logits_PV.log_softmax(-1)
+
+
+def iter_completion_logits(model: nn.Module, items: EncodedItems, batch_size: int = 256) -> Iterator[CompletionLogits]:
+    """Completion logits of all items, batch by batch, items of like length together.
+
+    Gradients follow the caller's mode.
+    Raises: BadInput when an item has no completion or no prompt.
+    """
+    check_completions(items)
+    for rows_M in _batches(items, batch_size, n_words(model)):
+        yield completion_logits(model, items, rows_M)
+
+
+def completion_logits(
+    model: nn.Module, items: EncodedItems, rows_M: Int[np.ndarray, " M"] | slice = slice(None)
+) -> CompletionLogits:
+    """Completion logits of the given rows as one batch, in that order."""
+    rows_M = np.arange(len(items))[rows_M]
+    batch = items.take(rows_M)
+    n_read = int(batch.n_tokens_N.max())
+    read_MT = np.arange(n_read) < batch.n_tokens_N[:, None]
+    mask_MT = batch.completion_mask_NT[:, :n_read]
+    device = model_device(model)
+    tokens_MT = torch.from_numpy(
+        np.where(read_MT, batch.tokens_NT[:, :n_read], batch.tokens_NT[:, :1]).astype(np.int64)
+    )
+    owner_P, position_P = np.nonzero(mask_MT)
+    logits_PV = _logits_at(model, tokens_MT[:, :-1].to(device), torch.from_numpy(mask_MT[:, 1:]).to(device))
+    return CompletionLogits(
+        rows_M=rows_M,
+        n_completion_M=mask_MT.sum(1),
+        owner_P=owner_P,
+        position_P=position_P,
+        target_P=tokens_MT[torch.from_numpy(mask_MT)].to(device),
+        logits_PV=logits_PV,
+    )
+
+
+def _logits_at(model: nn.Module, tokens_MT: Tensor, wanted_MT: Tensor) -> Float[Tensor, "P V"]:
+    """Logits where wanted, in float32; the head runs on those rows alone where the model can be told so."""
+    options = {"logits_to_keep": wanted_MT} if accepts(model, "logits_to_keep") else {}
+    logits: Tensor = model(input_ids=tokens_MT, use_cache=False, **options).logits
+    return (logits[wanted_MT] if logits.ndim == 3 else logits).float()
+
+
+def check_completions(items: EncodedItems) -> None:
+    """Raises BadInput when there are no items, or one lacks a prompt or a completion."""
+    if len(items) == 0:
+        raise BadInput(f"{items.task} ({items.split}) has no items to score. Ask for at least one.")
+    if (items.n_prompt_N < 1).any() or (items.n_tokens_N <= items.n_prompt_N).any():
+        raise BadInput(f"Every item of {items.task} needs a prompt and a completion of at least one token each.")
+
+
+def accepts(model: nn.Module, option: str) -> bool:
+    """Whether the model's forward names this option."""
+    return option in inspect.signature(model.forward).parameters
+
+
+def model_device(model: nn.Module) -> torch.device:
+    """Where the model's inputs must be."""
+    return next((parameter.device for parameter in model.parameters()), torch.device("cpu"))
+
+
+def n_words(model: nn.Module) -> int:
+    """Size of the vocabulary; 1 for a model without a config."""
+    config = getattr(model, "config", None)
+    return 1 if config is None else int(config.get_text_config().vocab_size)
+
+
+def _batches(items: EncodedItems, batch_size: int, n_vocabulary: int) -> Iterator[Int[np.ndarray, " M"]]:
+    order_N = np.lexsort((items.n_prompt_N, items.n_tokens_N))
+    longest = int((items.n_tokens_N - items.n_prompt_N).max())
+    n_rows = max(1, min(batch_size, LOGITS_PER_BATCH // (longest * n_vocabulary)))
+    for start in range(0, len(order_N), n_rows):
+        yield order_N[start : start + n_rows]

@@ -1,0 +1,129 @@
+"""Batched greedy generation with a key-value cache, and the answer after a model's own trace."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor, nn
+
+from rankscope.base.errors import BadInput
+from rankscope.evals.completion_pass import accepts, check_completions, model_device
+from rankscope.tasks.encoded import NO_TOKEN, EncodedItems
+
+
+def stop_token(items: EncodedItems) -> int:
+    """The token that ends every completion; BadInput when the items end in different ones."""
+    stops_N = items.tokens_NT[np.arange(len(items)), items.n_tokens_N - 1]
+    if len(np.unique(stops_N)) != 1:
+        raise BadInput(f"The items of {items.task} should all end in one stop token, but end in {np.unique(stops_N)}.")
+    return int(stops_N[0])
+
+
+def default_max_new_tokens(items: EncodedItems) -> int:
+    """Half again the longest gold completion, so that a trace may be longer than it should be and still end."""
+    longest = int((items.n_tokens_N - items.n_prompt_N).max())
+    return longest + (longest + 1) // 2
+
+
+def generate(
+    model: nn.Module,
+    items: EncodedItems,
+    max_new_tokens: int | None = None,
+    batch_size: int = 256,
+    *,
+    stop_id: int | None,
+    pad_id: int = NO_TOKEN,
+) -> Int[np.ndarray, "N G"]:
+    """Greedy continuations of the prompts, the stop token included and pad_id after it.
+
+    A batch holds prompts of one length only, so nothing is padded; finished rows leave the batch. A stop_id of
+    None never stops. Generation also ends where the model's context does.
+    """
+    check_completions(items)
+    limit = default_max_new_tokens(items) if max_new_tokens is None else max_new_tokens
+    generated_NG = np.full((len(items), limit), pad_id, dtype=np.int64)
+    for rows_M in _batches_of_one_length(items.n_prompt_N, batch_size):
+        n_prompt = int(items.n_prompt_N[rows_M[0]])
+        prompts_MT = torch.from_numpy(items.tokens_NT[rows_M, :n_prompt].astype(np.int64)).to(model_device(model))
+        n_new = min(limit, _n_positions(model) - n_prompt)
+        generated_NG[rows_M, : max(n_new, 0)] = _continue_greedily(model, prompts_MT, n_new, stop_id, pad_id)
+    return generated_NG
+
+
+def _batches_of_one_length(length_N: Int[np.ndarray, " N"], batch_size: int) -> Iterator[Int[np.ndarray, " M"]]:
+    for length in np.unique(length_N):
+        rows = np.nonzero(length_N == length)[0]
+        for start in range(0, len(rows), batch_size):
+            yield rows[start : start + batch_size]
+
+
+def _n_positions(model: nn.Module) -> int:
+    config = getattr(model, "config", None)
+    longest = None if config is None else getattr(config.get_text_config(), "max_position_embeddings", None)
+    return longest or 2**31
+
+
+@torch.no_grad()
+def _continue_greedily(
+    model: nn.Module, prompts_MT: Int[Tensor, "M T"], n_new: int, stop_id: int | None, pad_id: int
+) -> Int[np.ndarray, "M G"]:
+    """n_new greedy tokens per prompt. Where a model returns no cache, whole sequences are read again."""
+    options = {"logits_to_keep": 1} if accepts(model, "logits_to_keep") else {}
+    out_MG = torch.full((len(prompts_MT), max(n_new, 0)), pad_id, device=prompts_MT.device)
+    live_L = torch.arange(len(prompts_MT), device=prompts_MT.device)
+    read_LT, cache = prompts_MT, None
+    for column in range(n_new):
+        output = model(input_ids=read_LT, past_key_values=cache, use_cache=True, **options)
+        next_L = output.logits[:, -1].float().argmax(-1)
+        out_MG[live_L, column] = next_L
+        going_L = torch.ones_like(next_L, dtype=torch.bool) if stop_id is None else next_L != stop_id
+        if not going_L.any():
+            break
+        cache = output.past_key_values
+        if cache is not None and not going_L.all():
+            cache.batch_select_indices(going_L.nonzero()[:, 0])
+        read_LT = next_L[:, None] if cache is not None else torch.cat([read_LT, next_L[:, None]], dim=1)
+        live_L, read_LT = live_L[going_L], read_LT[going_L]
+    return out_MG.cpu().numpy()
+
+
+def reproduces_gold(model: nn.Module, items: EncodedItems, batch_size: int = 256) -> Bool[np.ndarray, " N"]:
+    """Whether greedy generation gives exactly trace + answer + stop, decided by really generating."""
+    n_completion_N = items.n_tokens_N - items.n_prompt_N
+    generated_NG = generate(model, items, int(n_completion_N.max()), batch_size, stop_id=None)
+    at_G = np.arange(generated_NG.shape[1])
+    gold_at_NG = np.minimum(items.n_prompt_N[:, None] + at_G, items.tokens_NT.shape[1] - 1)
+    gold_NG = np.take_along_axis(items.tokens_NT, gold_at_NG, axis=1)
+    return ((generated_NG == gold_NG) | (at_G >= n_completion_N[:, None])).all(1)
+
+
+def answer_correct(generated_NG: Int[np.ndarray, "N G"], items: EncodedItems) -> Bool[np.ndarray, " N"]:
+    """Whether each generated completion ends in the gold answer and the stop token.
+
+    Without a trace the completion must be the answer and nothing else. With one, the tokens before the stop are
+    compared; where all traces end in the same token (the answer's mark, such as `answer`), it must stand before
+    the answer, so that a longer answer with the same ending is wrong.
+    """
+    marks_N = np.where(
+        items.answer_start_N > items.n_prompt_N,
+        items.tokens_NT[np.arange(len(items)), items.answer_start_N - 1],
+        NO_TOKEN,
+    )
+    is_marked = len(np.unique(marks_N)) == 1 and int(marks_N[0]) != NO_TOKEN
+    return np.array(
+        [_ends_in_answer(generated_NG[row], items, row, is_marked) for row in range(len(items))], dtype=bool
+    )
+
+
+def _ends_in_answer(generated_G: Int[np.ndarray, " G"], items: EncodedItems, row: int, is_marked: bool) -> bool:
+    start, end = int(items.answer_start_N[row]), int(items.answer_end_N[row])
+    stops = np.nonzero(generated_G == items.tokens_NT[row, items.n_tokens_N[row] - 1])[0]
+    if len(stops) == 0:
+        return False
+    ended_G = generated_G[: stops[0]]
+    has_trace = start > items.n_prompt_N[row]
+    wanted = items.tokens_NT[row, start - is_marked : end]
+    if not has_trace:
+        return np.array_equal(ended_G, wanted)
+    return len(ended_G) >= len(wanted) and np.array_equal(ended_G[len(ended_G) - len(wanted) :], wanted)

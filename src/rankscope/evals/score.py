@@ -1,0 +1,111 @@
+"""Score tables of whole variants and trained cells, and their pivot for the statistics."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+from jaxtyping import Float, Int
+from torch import nn
+
+from rankscope.adapters.attach import attached
+from rankscope.adapters.dense import read_dense, with_parameters
+from rankscope.adapters.read import read_adapter
+from rankscope.base.errors import BadFile, BadInput
+from rankscope.evals.generate import answer_correct, stop_token
+from rankscope.evals.generate import generate as generate_greedily
+from rankscope.evals.score_table import KEYS, SCHEMA, TRAINED, validated
+from rankscope.evals.teacher_forced import Teacher, score_teacher_forced
+from rankscope.lm.bases import Base
+from rankscope.tasks.encoded import EncodedItems
+
+Snapshot = Literal["adapter", "early"]
+"""Folder of trained weights below a cell: at the end of training, or before its last fifth."""
+
+
+def score_variant(
+    model: nn.Module,
+    items: EncodedItems,
+    *,
+    cell: str,
+    seed: int,
+    step: int,
+    variant: str = TRAINED,
+    generate: bool = False,
+    teacher: Teacher | None = None,
+    batch_size: int = 256,
+) -> pl.DataFrame:
+    """The score table of one model on one item set; `generate` fills answer_correct by free generation."""
+    scores = score_teacher_forced(model, items, batch_size, teacher)
+    if generate and items.objective == "answer":
+        generated_NG = generate_greedily(model, items, batch_size=batch_size, stop_id=stop_token(items))
+        scores = scores.with_columns(pl.Series("answer_correct", answer_correct(generated_NG, items)))
+    keys = {"cell": cell, "seed": seed, "step": step, "split": items.split, "variant": variant}
+    return validated(scores.with_columns(pl.lit(value, dtype=SCHEMA[name]).alias(name) for name, value in keys.items()))
+
+
+def score_cell(
+    base: Base,
+    folder: Path,
+    items: EncodedItems,
+    *,
+    cell: str,
+    seed: int,
+    step: int,
+    snapshot: Snapshot = "adapter",
+    generate: bool = False,
+    teacher: Teacher | None = None,
+    batch_size: int = 256,
+) -> pl.DataFrame:
+    """The score table of a trained cell (LoRA, dense or full), read from its folder. The base is left as it was."""
+    with trained(base, folder, snapshot) as model:
+        return score_variant(
+            model, items, cell=cell, seed=seed, step=step, generate=generate, teacher=teacher, batch_size=batch_size
+        )
+
+
+@contextmanager
+def trained(base: Base, folder: Path, snapshot: Snapshot = "adapter") -> Iterator[nn.Module]:
+    """The base with a cell's trained weights in it, until the block ends."""
+    weights = folder / snapshot
+    if not weights.is_dir():
+        raise BadFile(
+            f"{weights} is missing: this cell diverged or has not been trained that far. Run the study again."
+        )
+    if (weights / "adapter_config.json").exists():
+        with attached(base.model, read_adapter(weights)):
+            yield base.model
+    else:
+        with with_parameters(base.model, read_dense(weights).tensors):
+            yield base.model
+
+
+def wide(frame: pl.DataFrame, column: str) -> tuple[tuple[int, ...], Int[np.ndarray, " N"], Float[np.ndarray, "S N"]]:
+    """Seeds (ascending), items, and one score as [seeds, items], from the rows of one variant over its seeds.
+
+    Raises: BadInput when seeds differ in their items or the items' order, a seed is there twice, or a value is null.
+    """
+    _check_one_table_per_seed(frame, column)
+    by_seed = {int(part["seed"][0]): part for part in frame.partition_by("seed", maintain_order=True)}
+    seeds = tuple(sorted(by_seed))
+    items = by_seed[seeds[0]]["item"].to_numpy()
+    for seed in seeds:
+        if not np.array_equal(by_seed[seed]["item"].to_numpy(), items):
+            raise BadInput(
+                f"Seeds {seeds[0]} and {seed} are not scored on the same items in the same order. "
+                "Score every seed on the same item set."
+            )
+    return seeds, items, np.stack([by_seed[seed][column].cast(pl.Float64).to_numpy() for seed in seeds])
+
+
+def _check_one_table_per_seed(frame: pl.DataFrame, column: str) -> None:
+    if column not in SCHEMA or column in KEYS:
+        raise BadInput(f"{column!r} is no score column; use one of {', '.join(n for n in SCHEMA if n not in KEYS)}.")
+    if frame.is_empty():
+        raise BadInput("There are no scores to pivot: the table is empty. Score the cells first.")
+    if frame[column].null_count():
+        raise BadInput(f"{frame[column].null_count()} rows have no {column}. Score those rows, or use another column.")
+    if frame.select("seed", "item").is_duplicated().any():
+        raise BadInput("Some (seed, item) stand twice. Filter the table to one cell, step, split and variant per seed.")

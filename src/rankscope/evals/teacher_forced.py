@@ -1,0 +1,160 @@
+"""Scores from one teacher-forced pass per item, exact for greedy decoding up to numerical ties."""
+
+import numpy as np
+import polars as pl
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from rankscope.base.errors import BadInput
+from rankscope.evals.completion_pass import CompletionLogits, check_completions, iter_completion_logits
+from rankscope.evals.forced_choice import candidate_nats, has_single_tokens, single_token_nats, true_is_likeliest
+from rankscope.evals.generate import reproduces_gold
+from rankscope.evals.score_table import SCORES
+from rankscope.tasks.encoded import EncodedItems
+
+NEAR_TIE = 1e-4
+"""Margins (in logits) below this size are re-decided by generating: batching alone can flip them."""
+
+Teacher = nn.Module | Tensor
+"""A model, or its `completion_log_probs` on the same items."""
+
+
+@torch.no_grad()
+def score_teacher_forced(
+    model: nn.Module,
+    items: EncodedItems,
+    batch_size: int = 256,
+    teacher: Teacher | None = None,
+    near_tie: float = NEAR_TIE,
+) -> pl.DataFrame:
+    """One row per item, in the items' order: `item` and the score columns of the score table.
+
+    margin is the smallest gold logit minus best other logit over the completion: above 0 exactly when every gold
+    token is the greedy one, which is when greedy decoding gives the gold completion. Items with |margin| below
+    near_tie are generated, and exact_output follows the generation. answer_correct is null here.
+    Items of objective `distill` get nats = -KL(teacher || model), the mean over completion positions; the rest is null.
+    Raises: BadInput when a logit is not finite, or the objective and the teacher do not fit together.
+    """
+    check_completions(items)
+    if (items.objective == "distill") != (teacher is not None):
+        raise BadInput(
+            f"Items of objective {items.objective!r} {'need a' if teacher is None else 'take no'} teacher; "
+            "only `distill` items are scored against one."
+        )
+    scores = (
+        _answer_scores(model, items, batch_size, near_tie)
+        if teacher is None
+        else {"nats": _distill_nats(model, items, batch_size, teacher)}
+    )
+    if not np.isfinite(scores["nats"]).all():
+        raise BadInput(
+            f"The model's log-probabilities on {items.task} are not finite. The weights have diverged; "
+            "train with a lower learning rate, or leave this cell out."
+        )
+    empty = {name: pl.Series(name, [None] * len(items), dtype=dtype) for name, dtype in SCORES.items()}
+    filled = {name: pl.Series(name, values, dtype=SCORES[name], strict=False) for name, values in scores.items()}
+    return pl.DataFrame({"item": pl.Series("item", _item_ids(items), dtype=pl.Int64)} | empty | filled)
+
+
+def _item_ids(items: EncodedItems) -> np.ndarray:
+    return items.item_ids_N if len(items.item_ids_N) == len(items) else np.arange(len(items))
+
+
+def _answer_scores(model: nn.Module, items: EncodedItems, batch_size: int, near_tie: float) -> dict[str, np.ndarray]:
+    single = has_single_tokens(items)
+    parts = [_batch_scores(batch, items, single) for batch in iter_completion_logits(model, items, batch_size)]
+    back_N = np.argsort(np.concatenate([part["row"] for part in parts]))
+    scores = {name: np.concatenate([part[name] for part in parts])[back_N] for name in parts[0] if name != "row"}
+    scores["exact_output"] = _exact_output(model, items, scores["margin"], batch_size, near_tie)
+    if items.candidates_NCA is not None:
+        if not single:
+            scores["forced_choice"] = true_is_likeliest(candidate_nats(model, items, batch_size))
+        assert items.chance_N is not None
+        scores["chance"] = items.chance_N
+    return scores
+
+
+def _batch_scores(batch: CompletionLogits, items: EncodedItems, single_token_candidates: bool) -> dict[str, np.ndarray]:
+    """Scores of a batch's items, in the batch's order; `row` says which items they are."""
+    log_probs_PV = batch.log_probs_PV
+    gold_P = log_probs_PV.gather(1, batch.target_P[:, None])[:, 0].cpu().double().numpy()
+    margin_P = gold_margin(batch).cpu().double().numpy()
+    start_M, end_M = items.answer_start_N[batch.rows_M], items.answer_end_N[batch.rows_M]
+    in_answer_P = (batch.position_P >= start_M[batch.owner_P]) & (batch.position_P < end_M[batch.owner_P])
+    right_P = margin_P > 0
+    scores = {
+        "row": batch.rows_M,
+        "margin": np.minimum.reduceat(margin_P, batch.starts_M),
+        "nats": np.add.reduceat(gold_P, batch.starts_M),
+        "answer_nats": np.add.reduceat(np.where(in_answer_P, gold_P, 0.0), batch.starts_M),
+        "answer_given_trace": np.logical_and.reduceat(right_P | ~in_answer_P, batch.starts_M),
+        "n_decisions": batch.n_completion_M,
+        "n_right": np.add.reduceat(right_P.astype(np.int64), batch.starts_M),
+    }
+    if single_token_candidates:
+        assert items.candidates_NCA is not None
+        at_answer_M = torch.from_numpy(batch.starts_M + start_M - items.n_prompt_N[batch.rows_M])
+        nats_MC = single_token_nats(
+            log_probs_PV[at_answer_M.to(log_probs_PV.device)], items.candidates_NCA[batch.rows_M, :, 0]
+        )
+        scores["forced_choice"] = true_is_likeliest(nats_MC)
+    return scores
+
+
+def gold_margin(batch: CompletionLogits) -> Float[Tensor, " P"]:
+    """Gold logit minus the best other logit, per position."""
+    best = batch.logits_PV.topk(2, dim=-1)
+    gold_P = batch.logits_PV.gather(1, batch.target_P[:, None])[:, 0]
+    return gold_P - torch.where(best.indices[:, 0] == batch.target_P, best.values[:, 1], best.values[:, 0])
+
+
+def _exact_output(
+    model: nn.Module, items: EncodedItems, margin_N: np.ndarray, batch_size: int, near_tie: float
+) -> np.ndarray:
+    exact_N = margin_N > 0
+    close = np.nonzero(np.abs(margin_N) < near_tie)[0]
+    if len(close):
+        exact_N[close] = reproduces_gold(model, items.take(close), batch_size)
+    return exact_N
+
+
+@torch.no_grad()
+def completion_log_probs(model: nn.Module, items: EncodedItems, batch_size: int = 256) -> Float[Tensor, "P V"]:
+    """The model's distribution at every completion position, items in order: a teacher read once, used often."""
+    batches = list(iter_completion_logits(model, items, batch_size))
+    rows_P = np.concatenate([_rows_in_order(batch, items) for batch in batches])
+    log_probs_PV = torch.cat([batch.log_probs_PV.cpu() for batch in batches])
+    return log_probs_PV[torch.from_numpy(np.argsort(rows_P))]
+
+
+def _rows_in_order(batch: CompletionLogits, items: EncodedItems) -> np.ndarray:
+    """Where a batch's positions stand when all completion positions are listed item by item."""
+    n_completion_N = items.n_tokens_N - items.n_prompt_N
+    starts_N = np.cumsum(n_completion_N) - n_completion_N
+    item_P = batch.rows_M[batch.owner_P]
+    return np.asarray(starts_N[item_P] + batch.position_P - items.n_prompt_N[item_P])
+
+
+def teacher_rows(teacher: Teacher, batch: CompletionLogits, items: EncodedItems) -> Float[Tensor, "P V"]:
+    """The teacher's log-probabilities at a batch's positions, on the batch's device."""
+    if isinstance(teacher, Tensor):
+        n_positions = int((items.n_tokens_N - items.n_prompt_N).sum())
+        if len(teacher) != n_positions:
+            raise BadInput(f"The teacher has {len(teacher)} positions, the items {n_positions}. Use the same items.")
+        return teacher[torch.from_numpy(_rows_in_order(batch, items))].to(batch.logits_PV.device)
+    return completion_log_probs(teacher, items.take(batch.rows_M)).to(batch.logits_PV.device)
+
+
+def kl_from_teacher(teacher: Teacher, batch: CompletionLogits, items: EncodedItems) -> Float[Tensor, " P"]:
+    """KL(teacher || model) in nats at each of a batch's positions."""
+    log_probs_PV = teacher_rows(teacher, batch, items)
+    return (log_probs_PV.exp() * (log_probs_PV - batch.log_probs_PV)).sum(-1)
+
+
+def _distill_nats(model: nn.Module, items: EncodedItems, batch_size: int, teacher: Teacher) -> np.ndarray:
+    nats_N = np.zeros(len(items))
+    for batch in iter_completion_logits(model, items, batch_size):
+        kl_P = kl_from_teacher(teacher, batch, items).cpu().double().numpy()
+        nats_N[batch.rows_M] = -np.add.reduceat(kl_P, batch.starts_M) / batch.n_completion_M
+    return nats_N

@@ -1,0 +1,232 @@
+"""What a rank study found: frozen, versioned, torch-free. The report reads these and nothing else."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, ValidationError
+
+from rankscope.base.atomic import write_json
+from rankscope.base.config import Config
+from rankscope.base.errors import BadFile
+from rankscope.stats.interval import Interval
+
+VERSION = 1
+
+SufficiencyVerdict = Literal["sufficient", "insufficient", "undecided"]
+RequiredVerdict = Literal[
+    "estimated",
+    "censored below",
+    "not reached",
+    "placement-limited",
+    "no headroom",
+    "underpowered",
+    "not converged",
+]
+
+
+class CurvePoint(Config):
+    """Score of one arm of one skill."""
+
+    arm: str
+    """`rank 4`, `dense` or `full`."""
+    rank: int | None
+    """Nominal rank; None for dense and full."""
+    lr: float
+    score: Interval
+    """Primary score (exact output), a share of items between 0 and 1; -KL in nats for planted skills."""
+    gain: Interval
+    """score - max(score(base), chance) on the same items."""
+    answer_correct: Interval | None = None
+    """Answer after the model's own trace."""
+    answer_given_trace: Interval | None = None
+    decisions_right: Interval | None = None
+    """Share of completion tokens that are right given the gold prefix."""
+    forced_choice: Interval | None = None
+    not_converged_seeds: int = 0
+    """Seeds still improving by more than a point over the last fifth of training."""
+    diverged_seeds: int = 0
+    cells: tuple[str, ...] = ()
+    """Cell keys, in seed order."""
+
+
+class RequiredRank(Config):
+    """The set of ranks that the data can not exclude as the smallest sufficient one."""
+
+    q: float
+    """Share of dense's gain that must be reached."""
+    verdict: RequiredVerdict
+    low: int | None
+    """Smallest trained rank not shown insufficient; None: below the lowest trained rank can not be excluded."""
+    high: int | None
+    """Smallest trained rank from which all larger ones are sufficient; None: no such rank."""
+    by_rank: dict[int, SufficiencyVerdict]
+    contrast: dict[int, Interval]
+    """gain_r - q * gain_dense per rank, with its interval."""
+    sentence: str
+    """The verdict in plain words."""
+    seeds_missing: int | None = None
+    """When underpowered or undecided: about how many more seeds would decide it."""
+
+
+class TruncationPoint(Config):
+    """Gain left after an adapter is cut to k directions per site."""
+
+    control: Literal["energy", "random", "bottom", "rescaled", "sensitivity", "global"]
+    """`energy`: best k by singular value. The rest are controls; `global` allots a budget over sites."""
+    k: float
+    """Directions per site (a mean for `global`)."""
+    score: Interval
+    share_of_gain: float | None
+    """Gain at k / gain of the whole adapter; None when the adapter has no gain."""
+
+
+class FunctionalRank(Config):
+    """Smallest k from which every larger k keeps q of the adapter's own gain."""
+
+    arm: str
+    q: float
+    no_gain: bool
+    """True when the adapter's gain is not above 0; then the rank is 0."""
+    median: float | None
+    by_seed: tuple[int, ...]
+    low: float | None
+    high: float | None
+    """Interval over seeds of the median (None below 5 seeds)."""
+    global_mean: float | None = None
+    """Mean directions per site when a global budget is allotted by energy."""
+    curve: tuple[TruncationPoint, ...] = ()
+
+
+class SpectralSummary(Config):
+    """Estimators from singular values alone, averaged over sites, then over seeds."""
+
+    arm: str
+    nominal_rank: int
+    estimators: dict[str, Interval]
+    """Name of the estimator -> mean over sites, interval over seeds."""
+    by_site: dict[str, dict[str, float]] = Field(default_factory=dict)
+    """site -> estimator -> mean over seeds."""
+    singular_values: dict[str, tuple[float, ...]] = Field(default_factory=dict)
+    """site -> mean singular values over seeds, descending."""
+
+
+class Recovery(Config):
+    """gain(adapter) / gain(full), or a refusal that says why it can not be told."""
+
+    arm: str
+    ratio: Interval | None
+    refused: str | None
+    contrast: Interval
+    """gain_adapter - q * gain_full."""
+    q: float = 0.9
+
+
+class SkillFindings(Config):
+    """Everything about one skill in one mode."""
+
+    name: str
+    """Short label, such as `HashHop`."""
+    task: str
+    """The full task name with knobs."""
+    mode: str
+    """`matched`, `trace`, `direct`, `null` or `planted`."""
+    descriptive: bool = False
+    """True where nothing is claimed (trace mode, few seeds)."""
+    n_seeds: int
+    n_items: int
+    budget: str
+    """Such as `500 steps of 64 items, each seen once`."""
+    chance: float | None
+    """Chance level of the primary score."""
+    chance_forced: float | None
+    """Chance level of forced choice among candidates."""
+    shortcuts: dict[str, float] = Field(default_factory=dict)
+    """Scores of known shortcuts on the same items, such as `any leaf`."""
+    base_score: float
+    base_scores: dict[str, float] = Field(default_factory=dict)
+    """The base on every other score."""
+    curve: tuple[CurvePoint, ...]
+    required: tuple[RequiredRank, ...]
+    functional: tuple[FunctionalRank, ...] = ()
+    spectral: tuple[SpectralSummary, ...] = ()
+    recovery: tuple[Recovery, ...] = ()
+    flags: tuple[str, ...] = ()
+    """Such as `confounded: one lr for all ranks`."""
+
+
+class ClaimCard(Config):
+    """A claim, our estimate, its interval, the verdict, its limits, the command that repeats it."""
+
+    claim: str
+    source: str
+    """Where the claim was made."""
+    rule: str
+    """The verdict rule, declared before the results."""
+    estimate: str
+    """The estimate in words and numbers, with its interval."""
+    verdict: str
+    """supported | refuted | undecided | underpowered | not tested"""
+    because: str
+    limits: tuple[str, ...]
+    command: str
+
+
+class CalibrationRow(Config):
+    """How the procedure did where the rank is known."""
+
+    truth: str
+    """Such as `planted rank 2` or `shuffled labels`."""
+    n_repeats: int
+    n_judged: int
+    """Repeats whose dense training came close enough to the exact gain to be judged."""
+    covered: int
+    """Judged repeats whose 95 % set holds the oracle's rank."""
+    coverage_low: float | None
+    coverage_high: float | None
+    median_doublings: float | None
+    """Median width of the set in doublings; 0 is a single rank."""
+    functional_rank: str
+    """Functional ranks found, such as `2 (all 6)`."""
+    note: str = ""
+
+
+class StudyFindings(Config):
+    """All that a study found; one JSON file, `records/findings.json`."""
+
+    version: Literal[1] = 1
+    study: str
+    """Such as `first_look:quick`."""
+    title: str
+    answer: tuple[str, ...]
+    """The plain-language answer, one sentence each."""
+    base: str
+    base_hash: str
+    skills: tuple[SkillFindings, ...]
+    claims: tuple[ClaimCard, ...] = ()
+    calibration: tuple[CalibrationRow, ...] = ()
+    calibration_source: str | None = None
+    """Which committed run the calibration rows come from."""
+    reproduce: dict[str, str] = Field(default_factory=dict)
+    """What -> the command that makes it again."""
+    provenance: dict[str, str] = Field(default_factory=dict)
+    """Versions, commit, machine, precision, executor, time taken."""
+    notes: tuple[str, ...] = ()
+
+
+def write_findings(path: Path, findings: StudyFindings) -> None:
+    """Writes findings as JSON, atomically."""
+    write_json(path, findings.model_dump(mode="json"))
+
+
+def read_findings(path: Path) -> StudyFindings:
+    """Reads findings; BadFile when the file is missing, malformed or of another version."""
+    try:
+        return StudyFindings.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise BadFile(f"{path} is missing: the study has not reached its findings yet. Run the study again.") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise BadFile(
+            f"{path} is not a findings file of version {VERSION} ({first['loc']}: {first['msg']}). "
+            "It may be truncated or of another version of rankscope; run the study again."
+        ) from error

@@ -1,0 +1,253 @@
+"""Sentences made from findings; every number and every direction in them comes from the records."""
+
+from rankscope.rank.records import CurvePoint, RequiredRank, SkillFindings, StudyFindings
+from rankscope.report.formats import (
+    DASH,
+    VERDICT_TONES,
+    by_mode,
+    functional_text,
+    listing,
+    ordered,
+    plural,
+    rank_set,
+    score_format,
+    size_text,
+    skill_label,
+    span_text,
+    unit,
+    with_span,
+)
+from rankscope.report.parts import Claim, Tile
+from rankscope.report.tables import largest_functional_arm
+
+FEW_SEEDS = 5
+MODE_NOTES = {
+    "matched": "Matched: both skills write the same trace, so only the query and the answer differ.",
+    "direct": "Direct: the answer alone, without a trace.",
+    "trace": "Trace (descriptive): each skill writes its own trace, which differs in length and content.",
+    "planted": "Planted: the rank of the update to be learnt is known.",
+    "null": "Null: labels are shuffled, so there is nothing to learn but the format.",
+}
+
+
+def mode_note(mode: str) -> str:
+    """What a mode compares, in one sentence."""
+    return MODE_NOTES.get(mode, mode)
+
+
+def size_lines(findings: StudyFindings) -> tuple[str, ...]:
+    """Seeds, items and budget of the run; each distinct size once, with the skills it holds for."""
+    sizes: dict[str, list[str]] = {}
+    for skill in ordered(findings.skills):
+        sizes.setdefault(f"{size_text(skill)}; {skill.budget}", []).append(skill_label(skill))
+    if len(sizes) == 1:
+        return (f"Every skill: {next(iter(sizes))}.",)
+    return tuple(f"{listing(names)}: {size}." for size, names in sizes.items())
+
+
+def honesty_line(findings: StudyFindings) -> str:
+    """What the size of the run allows to be said."""
+    tested = [skill for skill in findings.skills if skill.mode not in ("null", "planted")] or list(findings.skills)
+    fewest = min((skill.n_seeds for skill in tested), default=0)
+    if fewest < FEW_SEEDS:
+        return (
+            f"With as few as {plural(fewest, 'seed')} this run describes and does not decide: below {FEW_SEEDS} "
+            "seeds no verdict is final, and the figures show each seed as its own point."
+        )
+    return (
+        f"At least {plural(fewest, 'seed')} per skill tested, so intervals include the spread over seeds as well as "
+        "over items."
+    )
+
+
+def find_required(skill: SkillFindings, q: float = 0.9) -> RequiredRank | None:
+    """The required rank at q, else at the first q recorded."""
+    return next((r for r in skill.required if r.q == q), skill.required[0] if skill.required else None)
+
+
+def key_tile(skill: SkillFindings) -> Tile:
+    """Required rank of one skill as a key number, with functional rank and run size below."""
+    required = find_required(skill)
+    if required is None:
+        return Tile(skill_label(skill), DASH, "required rank", "not asked", "", functional_lines(skill))
+    lines = (*functional_lines(skill), f"{size_text(skill)}; {skill.budget}")
+    tone = VERDICT_TONES.get(required.verdict, "")
+    label = f"required rank, q = {required.q:g}"
+    return Tile(skill_label(skill), rank_set(required) or DASH, label, required.verdict, tone, lines, required.sentence)
+
+
+def functional_lines(skill: SkillFindings) -> tuple[str, ...]:
+    """The functional rank of the largest adapter at q = 0.9, as a tuple of at most one line."""
+    arm = largest_functional_arm(skill)
+    found = next((f for f in skill.functional if f.arm == arm and f.q == 0.9), None)
+    text = functional_text(found) if found else None
+    return (f"functional rank {text} ({arm})",) if text else ()
+
+
+def key_tiles(findings: StudyFindings) -> tuple[Tile, ...]:
+    """Key numbers of every skill that says something about a skill (not the null, not planted ones)."""
+    return tuple(key_tile(skill) for skill in ordered(findings.skills) if skill.mode not in ("null", "planted"))
+
+
+def claim_cards(findings: StudyFindings) -> tuple[Claim, ...]:
+    """The claim cards with the tone of their verdicts."""
+    return tuple(
+        Claim(
+            c.claim,
+            c.source,
+            c.rule,
+            c.estimate,
+            c.verdict,
+            VERDICT_TONES.get(c.verdict, ""),
+            c.because,
+            c.limits,
+            c.command,
+        )
+        for c in findings.claims
+    )
+
+
+def comparison_paragraphs(findings: StudyFindings) -> tuple[str, ...]:
+    """Why matched and unmatched traces may say opposite things, told with this study's numbers."""
+    pairs = {
+        mode: skills
+        for mode, skills in by_mode(findings.skills).items()
+        if mode in ("matched", "direct", "trace") and len(skills) == 2
+    }
+    if not pairs:
+        return ()
+    told = tuple(mode_paragraph(mode, skills[0], skills[1]) for mode, skills in pairs.items())
+    return (*told, *agreement(pairs))
+
+
+def mode_paragraph(mode: str, one: SkillFindings, two: SkillFindings) -> str:
+    """What one design shows: both sets, the rank where the skills differ most, and which way it leans."""
+    return " ".join([mode_note(mode), sets_sentence(one, two), *gap_sentence(one, two), lean_sentence(one, two)])
+
+
+def sets_sentence(one: SkillFindings, two: SkillFindings) -> str:
+    """Required rank of both skills."""
+    return f"Required rank (90 % of dense's gain): {set_phrase(one)}; {set_phrase(two)}."
+
+
+def set_phrase(skill: SkillFindings) -> str:
+    """A skill's set and verdict."""
+    required = find_required(skill)
+    if required is None:
+        return f"{skill.name} not asked"
+    return f"{skill.name} {rank_set(required) or 'not bounded'} ({required.verdict})"
+
+
+def shared_ranks(one: SkillFindings, two: SkillFindings) -> list[tuple[int, CurvePoint, CurvePoint]]:
+    """Points of both skills at the ranks that both trained."""
+    second = {point.rank: point for point in two.curve if point.rank is not None}
+    return [(p.rank, p, second[p.rank]) for p in one.curve if p.rank is not None and p.rank in second]
+
+
+def gap_sentence(one: SkillFindings, two: SkillFindings) -> tuple[str, ...]:
+    """Both scores at the shared rank where they are furthest apart; nothing when no rank is shared."""
+    shared = shared_ranks(one, two)
+    if not shared:
+        return ()
+    rank, p, o = max(shared, key=lambda row: abs(row[1].score.estimate - row[2].score.estimate))
+    both = f"{one.name} {with_span(p.score, one)}, {two.name} {with_span(o.score, two)}"
+    return (f"They are furthest apart at rank {rank}: {both}.",)
+
+
+def separated(low: CurvePoint, high: CurvePoint) -> bool:
+    """True when the whole interval of `low` lies below that of `high`."""
+    return low.score.high is not None and high.score.low is not None and low.score.high < high.score.low
+
+
+def easier(one: SkillFindings, two: SkillFindings) -> tuple[str | None, list[int]]:
+    """The skill that needs less rank by its set, else by every rank whose intervals separate; with those ranks."""
+    first, second = find_required(one), find_required(two)
+    if first and second:
+        if first.high is not None and second.low is not None and first.high < second.low:
+            return one.name, []
+        if second.high is not None and first.low is not None and second.high < first.low:
+            return two.name, []
+    shared = shared_ranks(one, two)
+    one_ahead = [rank for rank, p, o in shared if separated(o, p)]
+    two_ahead = [rank for rank, p, o in shared if separated(p, o)]
+    if bool(one_ahead) == bool(two_ahead):
+        return None, []
+    return (one.name, one_ahead) if one_ahead else (two.name, two_ahead)
+
+
+def lean_sentence(one: SkillFindings, two: SkillFindings) -> str:
+    """Which skill this design makes look easier, and on what ground."""
+    name, ranks = easier(one, two)
+    caveat = " With so few seeds this is a description only." if min(one.n_seeds, two.n_seeds) < FEW_SEEDS else ""
+    if name is None:
+        return (
+            "The sets overlap and no rank separates the scores one way, so this design leaves the order open." + caveat
+        )
+    if not ranks:
+        return f"The sets do not overlap: in this design {name} needs less rank." + caveat
+    where = listing([str(rank) for rank in ranks])
+    return f"The sets overlap, but {name} scores higher wherever the intervals separate (rank {where})." + caveat
+
+
+def agreement(pairs: dict[str, list[SkillFindings]]) -> tuple[str, ...]:
+    """Whether matched and trace lean the same way, and why they need not."""
+    if "matched" not in pairs or "trace" not in pairs:
+        return ()
+    matched, trace = (easier(*pairs[mode])[0] for mode in ("matched", "trace"))
+    why = (
+        "An unmatched trace mixes two things: how hard the skill is, and how much has to be written and how. A "
+        "short trace leaves fewer decisions to get wrong, so its skill can look easier at the same rank. Matched "
+        "traces remove that difference; claims are judged on them."
+    )
+    if matched is None or trace is None:
+        return (f"{why} Here at least one design leaves the order open, so the two neither agree nor disagree.",)
+    if matched == trace:
+        return (f"{why} Here both designs favour {matched}.",)
+    return (f"{why} Here they do say opposite things: matched traces favour {matched}, unmatched ones {trace}.",)
+
+
+def required_sentences(findings: StudyFindings) -> tuple[str, ...]:
+    """Every required-rank verdict in plain words."""
+    return tuple(
+        f"{skill_label(skill)}, q = {required.q:g}: {required.sentence}" + missing_seeds(required)
+        for skill in ordered(findings.skills)
+        for required in skill.required
+    )
+
+
+def missing_seeds(required: RequiredRank) -> str:
+    """How many more seeds would decide it, when that is known."""
+    return f" About {plural(required.seeds_missing, 'more seed')} would decide it." if required.seeds_missing else ""
+
+
+def score_alt(skill: SkillFindings) -> str:
+    """A score curve in words, for those who can not see it."""
+    points = "; ".join(f"{point.arm} {with_span(point.score, skill)}" for point in skill.curve)
+    base = f"base {score_format(skill)(skill.base_score)} {unit(skill)}"
+    return f"Score against rank for {skill_label(skill)}. {points}; {base}."
+
+
+def truncation_alt(skill: SkillFindings, arm: str) -> str:
+    """A truncation curve (best directions) in words."""
+    curve = next((f.curve for f in skill.functional if f.arm == arm and f.curve), ())
+    write = score_format(skill)
+    kept = "; ".join(
+        f"{p.k:g}: {write(p.score.estimate)} {unit(skill)} {span_text(p.score, write)}"
+        for p in curve
+        if p.control == "energy"
+    )
+    return f"Score of {arm} of {skill_label(skill)} when cut to its k best directions per site. {kept}."
+
+
+def all_flags(findings: StudyFindings) -> tuple[str, ...]:
+    """Every flag once, with the skills that carry it."""
+    named: dict[str, list[str]] = {}
+    for skill in ordered(findings.skills):
+        for flag in skill.flags:
+            named.setdefault(flag, []).append(skill_label(skill))
+    return tuple(f"Flagged: {flag} ({listing(names)})." for flag, names in named.items())
+
+
+def all_limits(findings: StudyFindings) -> tuple[str, ...]:
+    """Notes of the study and limits of its claims, each once."""
+    return tuple(dict.fromkeys([*findings.notes, *(limit for claim in findings.claims for limit in claim.limits)]))

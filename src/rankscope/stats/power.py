@@ -1,0 +1,46 @@
+"""How many seeds a contrast needs, and what a number of seeds can see."""
+
+import math
+
+from scipy import stats
+
+from rankscope.base.errors import BadInput
+
+MAX_SEEDS = 1000
+"""Beyond this many seeds a contrast counts as undecidable by seeds."""
+
+
+def minimum_detectable_effect(
+    seed_sd: float, n_seeds: int, item_var: float = 0.0, level: float = 0.95, power: float = 0.8
+) -> float:
+    """Smallest true contrast that n_seeds seeds tell from 0 with the given power.
+
+    seed_sd is the standard deviation of the contrast between seeds, item_var the part of the mean's
+    variance that more seeds do not shrink. Degrees of freedom: n_seeds - 1.
+    Source: the usual sum of two t quantiles, as in Cohen 1988.
+    """
+    if n_seeds < 2 or seed_sd < 0 or item_var < 0:
+        raise BadInput(f"Need n_seeds >= 2, seed_sd >= 0, item_var >= 0, not {n_seeds}, {seed_sd}, {item_var}.")
+    df = n_seeds - 1
+    quantiles = float(stats.t.ppf((1 + level) / 2, df) + stats.t.ppf(power, df))
+    return quantiles * math.sqrt(seed_sd**2 / n_seeds + item_var)
+
+
+def seeds_needed(
+    contrast: float, seed_sd: float, item_var: float = 0.0, level: float = 0.95, power: float = 0.8
+) -> int | None:
+    """Fewest seeds (2 or more) that would tell `contrast` from 0; None when no number up to 1000 would.
+
+    None means that more items or a larger contrast is needed, not more seeds.
+    """
+
+    def enough(n_seeds: int) -> bool:
+        return abs(contrast) > minimum_detectable_effect(seed_sd, n_seeds, item_var, level, power)
+
+    low, high = 2, MAX_SEEDS
+    if not enough(high):
+        return None
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(middle) else (middle + 1, high)
+    return low

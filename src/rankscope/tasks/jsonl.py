@@ -1,0 +1,98 @@
+"""A user's JSONL file of prompts and answers as a task."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rankscope.base.errors import BadFile, BadInput, UnknownName
+from rankscope.base.seeds import numpy_stream
+from rankscope.tasks.encode import Tokenizer, encode_text
+from rankscope.tasks.encoded import EncodedItems
+from rankscope.tasks.text import TextItem
+
+_SHARE_OF_256 = {"test": range(0, 26), "validation": range(26, 52), "train": range(52, 256)}
+"""First byte of the prompt's SHA-256 -> split: about 10 % test, 10 % validation, 80 % train."""
+
+
+def split_of(prompt: str) -> str:
+    """The split that a prompt falls into, whatever else the file holds."""
+    byte = hashlib.sha256(prompt.encode()).digest()[0]
+    return next(split for split, share in _SHARE_OF_256.items() if byte in share)
+
+
+@dataclass(frozen=True)
+class JsonlTask:
+    """One JSON object per line: `prompt`, `answer`, and optionally `trace` and `candidates`; other keys are kept out."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        """The path, as given."""
+        return str(self.path)
+
+    @cached_property
+    def texts(self) -> list[TextItem]:
+        """Every line. Raises BadFile naming the first line that is not an item."""
+        try:
+            lines = self.path.read_text(encoding="utf-8").splitlines()
+        except FileNotFoundError:
+            raise UnknownName(f"There is no file {self.path}.") from None
+        except (UnicodeDecodeError, IsADirectoryError) as error:
+            raise BadFile(f"{self.path} is not a UTF-8 text file ({error}).") from None
+        items = [_item(line, f"{self.path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
+        if not items:
+            raise BadFile(f"{self.path} holds no items; expected one JSON object per line with prompt and answer.")
+        return items
+
+    def rows(self, split: str) -> list[int]:
+        """Line indices of a split, in file order."""
+        return [row for row, item in enumerate(self.texts) if split_of(item.prompt) == split]
+
+    def encoded(self, split: str, n: int, data_seed: int, tokenizer: Tokenizer) -> EncodedItems:
+        """n items of a split: train in an order drawn from the data seed, the others from the top of the file.
+
+        Raises BadInput when the split has fewer than n.
+        """
+        rows = self.rows(split)
+        if n > len(rows):
+            raise BadInput(
+                f"{self.path} has {len(rows)} {split} items of {len(self.texts)} (splits go by a hash of the prompt: "
+                f"80 % train, 10 % validation, 10 % test), but {n} were asked for. Ask for fewer, or add lines."
+            )
+        if split == "train":
+            rows = [rows[i] for i in numpy_stream("jsonl", data_seed).permutation(len(rows))]
+        chosen = rows[:n]
+        return encode_text([self.texts[row] for row in chosen], tokenizer, self.name, split, np.array(chosen))
+
+
+def _item(line: str, where: str) -> TextItem:
+    try:
+        value = json.loads(line)
+    except json.JSONDecodeError as error:
+        raise BadFile(f"{where}: not JSON ({error.msg}). Expected an object with prompt and answer.") from None
+    if not isinstance(value, dict):
+        raise BadFile(f"{where}: expected a JSON object with prompt and answer, not {type(value).__name__}.")
+    trace, candidates = value.get("trace"), value.get("candidates") or []
+    answer = _text(value, "answer", where)
+    if trace is not None and not isinstance(trace, str):
+        raise BadFile(f"{where}: trace must be text or absent, not {type(trace).__name__}.")
+    if not isinstance(candidates, list) or not all(isinstance(candidate, str) for candidate in candidates):
+        raise BadFile(f"{where}: candidates must be a list of texts.")
+    if candidates and answer not in candidates:
+        raise BadFile(f"{where}: the answer {answer!r} is not among the candidates.")
+    ordered = (answer, *(candidate for candidate in dict.fromkeys(candidates) if candidate != answer))
+    return TextItem(_text(value, "prompt", where), answer, trace or None, ordered if candidates else ())
+
+
+def _text(value: dict[str, Any], key: str, where: str) -> str:
+    text = value.get(key)
+    if not isinstance(text, str) or not text:
+        came = "nothing" if key not in value else repr(text)
+        raise BadFile(f"{where}: expected text under {key!r}, came {came}.")
+    return text

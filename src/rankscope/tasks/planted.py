@@ -1,0 +1,51 @@
+"""Items of planted skills: plain maps, on which a student imitates a teacher whose update has a known rank."""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from rankscope.base.errors import BadInput
+from rankscope.base.vocabulary import ID
+from rankscope.tasks.roles import RoleTable
+from rankscope.tasks.twins import TwinKnobs, TwinTask
+from rankscope.tasks.word_items import WordItems
+
+MAP_KNOBS = ("lines", "chains", "distractors", "max_length", "min_length", "symbols")
+
+
+def teacher_knobs(knobs: dict[str, str]) -> dict[str, str]:
+    """The knobs that describe the teacher rather than the maps."""
+    return {name: value for name, value in knobs.items() if name not in MAP_KNOBS}
+
+
+@dataclass(frozen=True)
+class PlantedTask:
+    """Maps alone, all tokens after the first in the completion; what the teacher is, `adapters.planted` knows."""
+
+    name: str
+    knobs: dict[str, str] = field(default_factory=dict)
+
+    def items(self, split: str, n: int, data_seed: int, start: int = 0) -> WordItems:
+        """Items start to start + n - 1 of a split."""
+        try:
+            asked = {key: int(value) for key, value in self.knobs.items() if key in MAP_KNOBS}
+        except ValueError:
+            raise BadInput(f"The map knobs of {self.name} are whole numbers.") from None
+        twins = TwinTask(self.name, "chain", TwinKnobs(**({"mode": "direct", "end": "leaf", "hops": 1} | asked)))  # type: ignore[arg-type]
+        whole = twins.items(split, n, data_seed, start)
+        n_tokens_N = (whole.codes_NT == ID["Start:"]).argmax(1)
+        width = int(n_tokens_N.max())
+        roles = RoleTable(
+            whole.roles.surface_NT[:, :width], whole.roles.tags_NT[:, :width], whole.roles.known_from_NG
+        )
+        return replace(
+            whole,
+            codes_NT=whole.codes_NT[:, :width],
+            n_prompt_N=np.ones(n, dtype=np.int64),
+            n_tokens_N=n_tokens_N,
+            answer_at_N=n_tokens_N,
+            candidates_NC=whole.candidates_NC[:, :0],
+            roles=roles,
+            groups={},
+            objective="distill",
+        )

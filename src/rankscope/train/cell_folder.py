@@ -1,0 +1,65 @@
+"""A cell's folder: one process at a time, trained once, then only read."""
+
+import json
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from filelock import FileLock
+
+from rankscope.base.atomic import disk_errors, write_json
+from rankscope.runs.folder import is_finished, remove_temporaries, verify_finished
+from rankscope.runs.hashing import LOCK
+from rankscope.train.cell import SEMANTICS, Cell
+from rankscope.train.events import Diverged, Event, Finished
+from rankscope.train.materials import Materials, MaterialStore
+from rankscope.train.training import DIVERGED, TrainingSettings, train_cell
+
+CELL = "cell.json"
+
+
+@dataclass
+class CellTrainer:
+    """cell -> its events, in this process; the folder of a cell is `root / key`."""
+
+    root: Path
+    settings: TrainingSettings
+    _store: MaterialStore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._store = MaterialStore(self.settings.device)
+
+    def __call__(self, cell: Cell) -> Generator[Event, None, None]:
+        """Trains the cell, or tells what a finished folder holds. A cell that another process trains is waited for."""
+        materials = self._store.of(cell)
+        folder = self.root / materials.key
+        if is_finished(folder):
+            yield cached_event(materials.key, cell, folder)
+            return
+        with disk_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+        with FileLock(folder / LOCK, thread_local=False):
+            if is_finished(folder):
+                yield cached_event(materials.key, cell, folder)
+                return
+            remove_temporaries(folder)
+            write_json(folder / CELL, _identity(materials))
+            yield from train_cell(materials, folder, self.settings)
+
+
+def cached_event(key: str, cell: Cell, folder: Path) -> Event:
+    """How a finished folder's training ended. Raises BadFile when a file in it has changed or is missing."""
+    verify_finished(folder)
+    if (folder / DIVERGED).exists():
+        return Diverged(key, cell, folder, step=json.loads((folder / DIVERGED).read_text(encoding="utf-8"))["step"])
+    return Finished(key, cell, folder, was_cached=True)
+
+
+def _identity(materials: Materials) -> dict[str, object]:
+    return {
+        "key": materials.key,
+        "semantics": SEMANTICS,
+        "base_hash": materials.base.content_hash,
+        "items_hash": materials.items.content_hash,
+        "cell": materials.cell.model_dump(mode="json"),
+    }

@@ -1,0 +1,110 @@
+"""One training, from materials to a finished cell folder: the loop that every other executor is held to."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from rankscope.base.atomic import write_json
+from rankscope.runs.folder import write_done
+from rankscope.runs.metrics import MetricsLog
+from rankscope.train.arms import build_arm, dropout_stream, write_arm
+from rankscope.train.batches import batch_stream
+from rankscope.train.checkpoint import Progressed, read_checkpoint, write_checkpoint
+from rankscope.train.events import Diverged, Event, Finished, Progress
+from rankscope.train.materials import Materials
+from rankscope.train.objective import objective_of
+from rankscope.train.schedule import lr_at
+
+METRICS, CHECKPOINT, DIVERGED, TIMING = "metrics.jsonl", "checkpoint.safetensors", "diverged.json", "timing.json"
+FINAL, EARLY = "adapter", "early"
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """How a training is watched and saved; none of it changes the trained weights."""
+
+    device: str = "cpu"
+    early_frac: float = 0.8
+    """Share of the steps after which a snapshot goes to `early/`, to tell whether the cell has converged."""
+    checkpoint_every_s: float = 15.0
+    log_every: int = 10
+    """Steps between rows of metrics."""
+
+
+def train_cell(materials: Materials, folder: Path, settings: TrainingSettings) -> Iterator[Event]:
+    """Trains a cell from its checkpoint, or from the start, until `done.json` stands in its folder.
+
+    Everything that `done.json` hashes is a function of the materials, `early_frac`, `log_every`, the machine and
+    the number of threads alone: an interrupted and resumed training leaves the same bytes as an uninterrupted one.
+    Times go to `timing.json`, which is not hashed. A loss, gradient or weight that is not finite ends the training.
+    """
+    cell, base, key = materials.cell, materials.base, materials.key
+    device, n_steps = torch.device(settings.device), cell.budget.n_steps
+    early_step = max(1, round(settings.early_frac * n_steps))
+
+    arm = build_arm(base, cell.arm, cell.seeds.init)
+    parameters = list(arm.parameters.values())
+    batch_at = batch_stream(materials.items, cell.budget, cell.seeds.order, device)
+    spec = cell.optimiser
+    optimiser = torch.optim.AdamW(
+        parameters, lr=spec.lr, betas=(spec.beta1, spec.beta2), eps=spec.eps, weight_decay=spec.weight_decay
+    )
+
+    checkpoint = folder / CHECKPOINT
+    found = read_checkpoint(checkpoint, arm.parameters, optimiser)
+    step, losses, time_before_s = (found.step, found.pending_losses, found.time_s) if found else (0, [], 0.0)
+    started = checkpointed = time.monotonic()
+    finite = True
+
+    with (
+        MetricsLog(folder / METRICS, found.step if found else None) as metrics,
+        objective_of(base, materials.items) as loss_of,
+    ):
+        while step < n_steps:
+            lr = lr_at(step, n_steps, spec)
+            for group in optimiser.param_groups:
+                group["lr"] = lr
+            with (
+                dropout_stream(arm, cell.seeds.dropout, step),
+                torch.autocast(device.type, torch.bfloat16, enabled=cell.precision == "bf16"),
+            ):
+                loss = loss_of(arm.model, batch_at(step))
+            optimiser.zero_grad()
+            loss.backward()
+            grad_norm = torch.nn.utils.clip_grad_norm_(parameters, spec.clip)
+            finite = bool(torch.isfinite(loss) & torch.isfinite(grad_norm))
+            if not finite:
+                break
+            optimiser.step()
+            step += 1
+            losses.append(loss.item())
+
+            if step % settings.log_every == 0 or step == n_steps:
+                mean_loss = sum(losses) / len(losses)
+                metrics.write(step, loss_nats=mean_loss, lr=lr, grad_norm=grad_norm.item())
+                losses = []
+                yield Progress(key, step, n_steps, mean_loss)
+            if step == early_step:
+                write_arm(folder / EARLY, arm, cell.base)
+            if time.monotonic() - checkpointed >= settings.checkpoint_every_s and step < n_steps:
+                metrics.sync()
+                time_s = time_before_s + time.monotonic() - started
+                write_checkpoint(checkpoint, arm.parameters, optimiser, Progressed(step, losses, time_s))
+                checkpointed = time.monotonic()
+
+    finite = finite and all(bool(torch.isfinite(parameter).all()) for parameter in parameters)
+    if finite:
+        write_arm(folder / FINAL, arm, cell.base)
+    else:
+        write_json(folder / DIVERGED, {"step": step})
+    checkpoint.unlink(missing_ok=True)
+    write_done(folder)
+    time_s = time_before_s + time.monotonic() - started
+    write_json(
+        folder / TIMING,
+        {"time_s": time_s, "n_steps": step, "device": str(device), "n_threads": torch.get_num_threads()},
+    )
+    yield Finished(key, cell, folder, was_cached=False) if finite else Diverged(key, cell, folder, step)

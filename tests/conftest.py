@@ -1,0 +1,31 @@
+"""Fixtures for all tests: no network, one thread, tiny models made on the spot."""
+
+import os
+
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from tiny_models import save_tiny
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Folder of a tiny random base by family (gpt2, llama, qwen2, mistral), made once per session; read only."""
+    made: dict[str, Path] = {}
+
+    def folder(family: str) -> Path:
+        if family not in made:
+            made[family] = save_tiny(family, tmp_path_factory.mktemp(f"tiny_{family}"))
+        return made[family]
+
+    return folder

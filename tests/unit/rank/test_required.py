@@ -1,0 +1,103 @@
+import numpy as np
+import pytest
+
+from rankscope.base.errors import BadInput
+from rankscope.rank.recovery import recovery
+from rankscope.rank.required import gain_interval, rank_ratio, reference_scores, required_rank
+
+N = 400
+
+
+def _scores(mean, n_seeds=5, spread=0.004, noise=0.05, seed=0):
+    """Continuous scores of one arm around a mean, paired by seed and item through a common seed."""
+    random = np.random.default_rng(seed)
+    seeds_S1, cells_SN = random.standard_normal((n_seeds, 1)), random.standard_normal((n_seeds, N))
+    return mean + spread * seeds_S1 + noise * cells_SN
+
+
+def _found(means, dense=0.9, full=None, **options):
+    ranks = {r: _scores(mean, seed=r, **options.get("arm", {})) for r, mean in means.items()}
+    like = options.pop("arm", {})
+    full_SN = None if full is None else _scores(full, seed=98, **like)
+    return required_rank(ranks, _scores(dense, seed=99, **like), full_SN, np.full(N, 0.1), 0.9, **options)
+
+
+def test_estimated_between_trained_ranks():
+    found = _found({1: 0.3, 2: 0.5, 4: 0.88, 8: 0.9})
+    assert (found.verdict, found.low, found.high) == ("estimated", 4, 4)
+    assert found.by_rank == {1: "insufficient", 2: "insufficient", 4: "sufficient", 8: "sufficient"}
+    assert found.contrast[2].estimate == pytest.approx(0.5 - 0.9 * 0.9 - 0.1 * 0.1, abs=0.02)
+    assert found.sentence == "The rank that reaches 90% of dense's gain is 4 (95% set)."
+    assert found.seeds_missing is None
+
+
+@pytest.mark.parametrize(
+    ("means", "options", "verdict", "ends"),
+    [
+        ({2: 0.88, 4: 0.9}, {}, "censored below", (None, 2)),
+        ({1: 0.2, 2: 0.3}, {}, "not reached", (3, None)),
+        ({1: 0.2, 2: 0.88}, {"full": 1.2}, "placement-limited", (2, 2)),
+        ({1: 0.2, 2: 0.88}, {"full": 0.9, "not_converged": True}, "not converged", (2, 2)),
+        ({1: 0.1, 2: 0.1}, {"dense": 0.1}, "no headroom", (None, None)),
+        ({1: 0.2, 2: 0.88}, {"arm": {"n_seeds": 3}}, "underpowered", (2, 2)),
+        ({1: 0.2, 2: 0.83}, {"arm": {"spread": 0.06}}, "underpowered", (2, None)),
+        ({2: 0.2, 4: 0.88}, {"arm": {"n_seeds": 1}}, "underpowered", (None, None)),
+    ],
+)
+def test_verdicts(means, options, verdict, ends):
+    found = _found(means, **options)
+    assert (found.verdict, (found.low, found.high)) == (verdict, ends)
+    assert found.sentence.endswith(".")
+
+
+def test_underpowered_says_how_many_seeds_are_missing():
+    assert _found({1: 0.2, 2: 0.88}, arm={"n_seeds": 3}).seeds_missing == 2
+    open_set = _found({1: 0.2, 2: 0.84}, arm={"spread": 0.03})
+    assert open_set.by_rank[2] == "undecided"
+    assert open_set.seeds_missing is not None
+    assert f"About {open_set.seeds_missing} more seed" in open_set.sentence
+
+
+def test_kl_in_nats_needs_no_other_rule():
+    base_N = np.full(N, -2.0)
+    ranks = {1: _scores(-1.0), 2: _scores(-0.1, seed=1), 4: _scores(-0.02, seed=2)}
+    found = required_rank(ranks, _scores(-0.01, seed=3), None, base_N, 0.9)
+    assert (found.verdict, found.low, found.high) == ("estimated", 2, 2)
+
+
+def test_the_reference_is_the_larger_of_two_means():
+    base_N, chance_N = np.array([True, False, False, False]), np.full(4, 0.3)
+    assert reference_scores(base_N, chance_N).tolist() == [0.3] * 4
+    assert reference_scores(base_N, np.full(4, 0.2)).tolist() == [1, 0, 0, 0]
+    assert gain_interval(np.ones((2, 4)), reference_scores(base_N, None)).estimate == 0.75
+
+
+def test_arms_that_do_not_pair_are_refused():
+    with pytest.raises(BadInput, match="same seeds and items"):
+        required_rank({1: np.ones((5, 3))}, np.ones((4, 3)), None, np.zeros(3))
+    with pytest.raises(BadInput, match="at least one trained rank"):
+        required_rank({}, np.ones((4, 3)), None, np.zeros(3))
+
+
+def test_ratios_take_one_sided_sets():
+    four = _found({1: 0.3, 2: 0.5, 4: 0.88, 8: 0.9})
+    two = _found({1: 0.3, 2: 0.88, 4: 0.9})
+    censored, unreached = _found({1: 0.89, 2: 0.9}), _found({1: 0.2, 2: 0.3})
+    ratio = rank_ratio(four, two)
+    assert (ratio.estimate, ratio.low, ratio.high, ratio.by_seed) == (2, 2, 2, (2.0,) * 5)
+    assert ratio.level == pytest.approx(0.9)
+    assert (rank_ratio(four, censored).low, rank_ratio(four, censored).high) == (4, None)
+    assert (rank_ratio(unreached, four).low, rank_ratio(unreached, four).high) == (0.75, None)
+
+
+def test_recovery_is_not_clipped_and_is_refused_without_a_gain_to_share():
+    reference_N = np.full(N, 0.1)
+    found = recovery(_scores(1.0, seed=1), _scores(0.9, seed=2), reference_N, "rank 4")
+    assert found.refused is None
+    assert found.ratio.estimate == pytest.approx(0.9 / 0.8, abs=0.02)
+    assert 1 < found.ratio.low < found.ratio.estimate < found.ratio.high
+    assert found.contrast.estimate == pytest.approx(0.9 - 0.9 * 0.8, abs=0.02)
+    small = recovery(_scores(0.11, seed=1), _scores(0.115, seed=2), reference_N, "rank 4")
+    assert small.ratio is None
+    assert "99 % lower bound" in small.refused
+    assert "One seed" in recovery(_scores(1.0, 1), _scores(0.9, 1), reference_N, "rank 4").refused

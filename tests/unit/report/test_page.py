@@ -1,0 +1,77 @@
+import re
+
+import pytest
+
+from rankscope.base.errors import BadFile
+from rankscope.rank.records import write_findings
+from rankscope.report.notebook import findings_html
+from rankscope.report.page import render, write_report
+
+ORDER = [
+    *("answer", "claims", "scores", "ranks", "truncation"),
+    *("spectra", "recovery", "calibration", "details", "reproduce"),
+]
+
+
+@pytest.fixture(scope="module")
+def page(made_up):
+    return render(made_up.example())
+
+
+def test_sections_stand_in_order(page):
+    assert re.findall(r'<section id="(\w+)"', page) == ORDER
+
+
+def test_hostile_names_never_become_markup(page, made_up):
+    assert page.count("<script") == 1
+    assert "alert(" in page
+    assert made_up.HOSTILE not in page
+    assert "<script>alert" not in findings_html(made_up.example())
+
+
+def test_the_page_asks_for_nothing_from_outside(page):
+    assert not re.search(r'(?:src|href)="(?!#)', page)
+    assert "url(" not in page
+    assert "@import" not in page
+    assert "default-src 'none'" in page
+
+
+def test_every_picture_has_words_and_every_table_a_caption(page):
+    assert page.count('<div role="img" aria-label="') == page.count('class="panel"')
+    assert not re.search(r'role="img" aria-label=""', page)
+    assert page.count("<table") == page.count("<caption")
+    assert page.count("<figure>") == page.count("<figcaption>")
+
+
+def test_every_dash_in_a_table_has_a_reason(page):
+    blanks = re.findall(r'<td class="\w+ missing"([^>]*)>', page)
+    assert len(blanks) > 20
+    assert all(re.search(r'title="[^"]+"', attributes) for attributes in blanks)
+
+
+def test_a_committed_study_is_labelled_in_every_section(tmp_path, made_up):
+    quick, full = made_up.example(hostile=False), made_up.example(8, study="first_look:full", hostile=False)
+    write_findings(tmp_path / "quick.json", quick)
+    write_findings(tmp_path / "full.json", full)
+    write_report(tmp_path / "quick.json", tmp_path / "out" / "report.html", tmp_path / "full.json")
+    text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    assert text.count("Committed full run · first_look:full</p>") == len(ORDER)
+    assert text.index("This run · first_look:quick") < text.index("Committed full run")
+
+
+def test_a_missing_findings_file_is_told(tmp_path):
+    with pytest.raises(BadFile, match="missing"):
+        write_report(tmp_path / "none.json", tmp_path / "report.html")
+
+
+def test_bare_findings_still_make_a_whole_page(made_up):
+    bare = made_up.example().override(skills=(), claims=(), calibration=(), reproduce={}, notes=())
+    text = render(bare)
+    assert "This study tests no claim." in text
+    assert "No adapter was truncated" in text
+
+
+def test_notebook_summary_shows_answer_sets_and_size(made_up):
+    text = findings_html(made_up.example())
+    assert "[8, 16] (underpowered)" in text
+    assert "3 seeds × 400 items" in text

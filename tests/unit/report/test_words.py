@@ -1,0 +1,77 @@
+import pytest
+
+from rankscope.report import words
+
+
+@pytest.fixture(scope="module")
+def quick(made_up):
+    return made_up.example()
+
+
+@pytest.fixture(scope="module")
+def full(made_up):
+    return made_up.example(8, hostile=False)
+
+
+def pair(findings, mode):
+    return [skill for skill in findings.skills if skill.mode == mode][:2]
+
+
+def test_the_reading_of_modes_follows_the_sets(full):
+    *_, last = words.comparison_paragraphs(full)
+    assert "matched traces favour HashChain, unmatched ones HashHop" in last
+
+
+def test_the_reading_turns_when_the_findings_turn(full):
+    hop, chain = pair(full, "matched")
+    others = [skill for skill in full.skills if skill.mode != "matched"]
+    swapped = [hop.override(name="HashChain"), chain.override(name="HashHop")]
+    *_, last = words.comparison_paragraphs(full.override(skills=(*swapped, *others)))
+    assert "both designs favour HashHop" in last
+
+
+def test_overlapping_sets_and_scores_leave_the_order_open(full):
+    hop, _ = pair(full, "matched")
+    twin = hop.override(name="HashChain")
+    assert words.easier(hop, twin) == (None, [])
+    assert "leaves the order open" in words.lean_sentence(hop, twin)
+
+
+def test_overlapping_sets_fall_back_on_ranks_whose_intervals_separate(full):
+    hop, chain = pair(full, "matched")
+    loose = [r.override(low=None, high=None) for r in hop.required]
+    name, ranks = words.easier(hop.override(required=loose), chain)
+    assert name == "HashChain"
+    assert 8 in ranks
+    assert 32 not in ranks
+
+
+def test_scores_in_sentences_carry_their_intervals(full):
+    first, *_ = words.comparison_paragraphs(full)
+    assert "rank 16: HashHop 57.0 % [51.0, 63.0], HashChain 88.0 % [83.4, 92.6]" in first
+
+
+def test_one_mode_alone_says_nothing_of_agreement(full):
+    only = full.override(skills=pair(full, "matched"))
+    assert len(words.comparison_paragraphs(only)) == 1
+    assert words.comparison_paragraphs(full.override(skills=full.skills[-2:])) == ()
+
+
+def test_few_seeds_are_admitted(quick, full):
+    assert "does not decide" in words.honesty_line(quick)
+    assert "At least 8 seeds" in words.honesty_line(full)
+    assert "description only" in words.lean_sentence(*pair(quick, "matched"))
+
+
+def test_key_tiles_leave_out_null_and_planted(full):
+    tiles = words.key_tiles(full)
+    assert [tile.label for tile in tiles][:2] == ["HashHop · matched", "HashChain · matched"]
+    assert len(tiles) == 4
+    assert tiles[1].value == "[8, 16]"
+    assert tiles[1].lines[0] == "functional rank 2 [2, 4] (rank 32)"
+
+
+def test_flags_name_their_skills_once(full):
+    assert words.all_flags(full) == (
+        "Flagged: confounded: one lr for all ranks (HashHop · trace and HashChain · trace).",
+    )
