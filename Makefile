@@ -11,7 +11,7 @@ PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
 
-# The editable install is made with README.md read as the package's description, so both must be there.
+# README.md is the description in the package, so it must be there too.
 $(READY): constraints.txt pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit("rankscope needs Python 3.11 or newer, and $(PYTHON) is %d.%d. Say: make PYTHON=/path/to/python3.11" % sys.version_info[:2] if sys.version_info < (3, 11) else 0)'
 	@echo "Building .venv from constraints.txt (a few minutes the first time)"
@@ -21,10 +21,10 @@ $(READY): constraints.txt pyproject.toml
 	@touch $@
 
 check: $(READY)  ## formatting, lint, types, layers, links; changes nothing
-	@$(BIN)/ruff format --quiet --check . || { $(BIN)/ruff format --check . ; echo "Formatting is off; 'make fix' mends it."; exit 1; }
+	@$(BIN)/ruff format --quiet --check . || { echo "Formatting is off; 'make fix' mends it."; exit 1; }
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/mypy --no-error-summary
-	@$(BIN)/lint-imports --no-timing > .venv/imports.txt 2>&1 || { cat .venv/imports.txt; exit 1; }
+	@$(BIN)/lint-imports > .venv/imports.txt 2>&1 || { cat .venv/imports.txt; exit 1; }
 	@$(BIN)/python tools/check_links.py
 	@echo "check: all good"
 

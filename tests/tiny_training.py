@@ -69,8 +69,8 @@ def kill_at(point: str) -> None:
             if name == "checkpoint":
                 Path(args[1]).write_bytes(b"half a file")
             if name == "save":
-                (Path(args[0]) / "adapter_config.json").parent.mkdir(parents=True, exist_ok=True)
-                (Path(args[0]) / "adapter_config.json").write_text("{")
+                original(*args, **kwargs)
+                next(Path(args[0]).iterdir()).write_bytes(b"half a file")
             os.kill(os.getpid(), signal.SIGKILL)
         return original(*args, **kwargs)
 

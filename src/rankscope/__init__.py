@@ -27,7 +27,7 @@ _HOME = {
     "singular_values": "rankscope.spectra.low_rank_svd",
     "write_adapter": "rankscope.adapters.write",
 }
-__all__ = ["__version__", *_HOME]
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604  the keys are strings
 
 
 def __getattr__(name: str) -> Any:

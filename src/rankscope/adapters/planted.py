@@ -3,66 +3,33 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
-from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, ValidationError
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rankscope.adapters.attach import attached
 from rankscope.adapters.weights import AdapterWeights, Factors
-from rankscope.base.config import Config
-from rankscope.base.errors import BadInput, UnknownName, near_matches
+from rankscope.base.errors import BadInput
 from rankscope.base.seeds import torch_stream
 from rankscope.lm.bases import Base
 from rankscope.lm.sites import is_transposed, linear_sites, resolve_sites
 from rankscope.spectra.low_rank_svd import low_rank_svd, square_root
 from rankscope.tasks.catalog import load_items, split_name
 from rankscope.tasks.planted import teacher_knobs
+from rankscope.tasks.planted_spec import PlantedSpec
+
+__all__ = ["PlantedSpec", "oracle_truncation", "planted_sites", "planted_update", "second_moments", "teacher_of"]
 
 MOMENT_ITEMS, MOMENT_SEED = 512, 0
 """Maps on which a site's input is measured before an update is planted there."""
 _BATCH = 64
-_CALIBRATION = 256
+_CALIBRATION = 64
 _ENERGY_SHARE = 0.95
 _STRENGTHS = tuple(2.0 ** (quarter / 4) for quarter in range(-24, 25))
-
-
-class PlantedSpec(Config):
-    """What is planted, where, and how strongly."""
-
-    k: PositiveInt = 2
-    """Rank of the update at every site."""
-    placement: tuple[str, ...] | None = None
-    """Globs over module paths; by default the base's last linear map (the last layer's down-projection)."""
-    nats: PositiveFloat = 0.5
-    """Least KL(teacher || base) per scored token, from which the strength is derived; it comes out up to 1.5 times this."""
-    strength: PositiveFloat | None = None
-    """Root mean square of the update's output, relative to that of the map's own output (bias left out); by default
-    the smallest power of 2^(1/4) that reaches `nats`."""
-    decay: Literal["equal"] | Annotated[float, Field(gt=0, lt=1)] = "equal"
-    """`equal` strength for all directions, or the ratio of each direction's strength to the one before."""
-    seed: NonNegativeInt = 0
-    """Which directions are drawn."""
-
-    @classmethod
-    def parse(cls, knobs: Mapping[str, str]) -> "PlantedSpec":
-        """The spec from a task name's knobs, all text; globs of the placement are joined by `+`."""
-        for name in knobs:
-            if name not in cls.model_fields:
-                raise UnknownName(f"A planted skill has no knob {name!r}. {near_matches(name, cls.model_fields)}")
-        values: dict[str, Any] = dict(knobs)
-        if "placement" in values:
-            values["placement"] = tuple(values["placement"].split("+"))
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            name = str(first["loc"][0])
-            raise BadInput(f"Knob {name} of a planted skill can not be {values[name]!r}: {first['msg']}.") from None
 
 
 def planted_sites(model: PreTrainedModel, spec: PlantedSpec) -> list[str]:

@@ -24,7 +24,8 @@ class Factors:
     def __post_init__(self) -> None:
         if self.A_RI.ndim != 2 or self.B_OR.ndim != 2 or self.A_RI.shape[0] != self.B_OR.shape[1]:
             raise BadInput(
-                f"Factors need A [R, I] and B [O, R] with one R, not {tuple(self.A_RI.shape)} and {tuple(self.B_OR.shape)}."
+                "Factors need A [R, I] and B [O, R] with one R, "
+                f"not {tuple(self.A_RI.shape)} and {tuple(self.B_OR.shape)}."
             )
 
     @property

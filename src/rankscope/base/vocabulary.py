@@ -15,4 +15,5 @@ SIZE = 256
 WORDS = (*_FIXED, *(f"<spare{n}>" for n in range(SIZE - len(_FIXED))))
 ID = {word: index for index, word in enumerate(WORDS)}
 SYMBOL_IDS = tuple(ID[symbol] for symbol in SYMBOLS)
-assert len(ID) == SIZE and len(SYMBOLS) == 128
+assert len(ID) == SIZE
+assert len(SYMBOLS) == 128

@@ -33,7 +33,7 @@ app.command("study")(study.study)
 app.command("report")(report.report)
 
 
-def _print_version(asked: bool) -> None:
+def _print_version(asked: bool | None) -> None:
     if asked:
         typer.echo(f"rankscope {__version__}")
         raise typer.Exit
@@ -42,14 +42,16 @@ def _print_version(asked: bool) -> None:
 @app.callback()
 def root(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
-    ] = False,
+        bool | None, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = None,
 ) -> None:
     """Measures how much rank a skill needs, and shows what a low-rank adapter learnt with it."""
 
 
 def main() -> None:
     """Runs the command; a mistake of the user's is one sentence on stderr and exit code 2, never a traceback."""
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
         app()
     except SystemExit as stop:

@@ -7,3 +7,4 @@ import typer
 Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON, for machines.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="NAME")]
 Seed = Annotated[int, typer.Option("--seed", help="Sets every random stream.", min=0)]
+Workers = Annotated[int, typer.Option("--workers", help="Processes that train at once; 0 fills the cores.", min=0)]

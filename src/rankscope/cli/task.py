@@ -33,6 +33,24 @@ def list_tasks(as_json: Json = False) -> None:
     out().print(table)
 
 
+@app.command("show")
+def show(
+    name: Name,
+    n: Annotated[int, typer.Option("-n", help="How many items.", min=1)] = 2,
+    seed: Seed = 0,
+) -> None:
+    """Prints items with every token in the colour of its role."""
+    from rankscope.cli.show_items import show_items, show_texts
+    from rankscope.tasks.catalog import load_task
+    from rankscope.tasks.jsonl import JsonlTask
+
+    task = load_task(name)
+    if isinstance(task, JsonlTask):
+        show_texts(task.texts[:n], out())
+    else:
+        show_items(task.items("train", n, seed), out())
+
+
 @app.command("export")
 def export(
     name: Name,
@@ -54,7 +72,7 @@ def export(
 @app.command("check")
 def check(
     name: Name,
-    n: Annotated[int, typer.Option("--n", help="How many items to check.")] = 20_000,
+    n: Annotated[int, typer.Option("--n", help="How many items to check.", min=1)] = 20_000,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:
@@ -75,7 +93,7 @@ def check(
     if as_json:
         print_json({"task": name, "n_items": n, "leaks": [leak_row(leak) for leak in leaks]})
     else:
-        show_leaks(name, leaks)
+        show_leaks(name, n, leaks)
     if any(leak.leaks for leak in leaks):
         raise typer.Exit(LEAKS_FOUND)
 
@@ -104,9 +122,9 @@ def leak_row(leak: "Leak") -> dict[str, Any]:
     }
 
 
-def show_leaks(name: str, leaks: "list[Leak]") -> None:
+def show_leaks(name: str, n: int, leaks: "list[Leak]") -> None:
     """Prints a row per shortcut and the verdict."""
-    from rankscope.tasks.leaks import MARGIN
+    from rankscope.tasks.leaks import MARGIN, MIN_ITEMS
 
     table = plain_table("shortcut", "right", "95 % up to", "majority", "leaks", right=(1, 2, 3))
     for leak in leaks:
@@ -119,3 +137,5 @@ def show_leaks(name: str, leaks: "list[Leak]") -> None:
     verdict = f"{n_leaks} shortcut(s) leak" if n_leaks else "no leak found"
     rule = f"a shortcut leaks when its bound lies more than {100 * MARGIN:g} points above the majority rate"
     print_line(f"\n{name}: {verdict} ({rule}; {leaks[0].n:,} held-out items).", console)
+    if n < MIN_ITEMS:
+        print_line(f"With fewer than {MIN_ITEMS:,} items the bounds are wide; clean tasks can seem to leak.", console)

@@ -10,7 +10,6 @@ from rankscope.cli.options import Device, Json, Seed
 
 if TYPE_CHECKING:
     import polars as pl
-    from torch import Tensor
 
     from rankscope.lm.bases import Base
     from rankscope.tasks.encoded import EncodedItems
@@ -64,8 +63,9 @@ def train(
     where = resolve_device(device).type
     loaded = load_base(base, device=where)
     check_rank(loaded, cell.arm)
+    items = held_out_items(task, loaded)
     done = trained_cell(cell, folder, where)
-    facts = facts_of(done, scores(loaded, done, seed))
+    facts = facts_of(done, items, scores(loaded, items, done, seed))
     if as_json:
         print_json(facts)
     else:
@@ -130,15 +130,29 @@ def trained_cell(cell: "Cell", root: Path, device: str) -> "Finished":
     return done
 
 
-def scores(base: "Base", done: "Finished", seed: int) -> dict[str, "pl.DataFrame"]:
+def held_out_items(task: str, base: "Base") -> "EncodedItems":
+    """The held-out items that every training on the task is scored on; of a file, as many as it has."""
+    from rankscope.base.errors import BadInput
+    from rankscope.studies.scoring import TEST_SEED
+    from rankscope.tasks.catalog import load_items, load_task
+    from rankscope.tasks.encoded import check_fits
+    from rankscope.tasks.jsonl import JsonlTask
+
+    loaded = load_task(task)
+    n_items = min(N_TEST_ITEMS, len(loaded.rows("test"))) if isinstance(loaded, JsonlTask) else N_TEST_ITEMS
+    if n_items == 0:
+        raise BadInput(f"{task} has no test items (a tenth of the prompts, by their hash). Add lines to it.")
+    items = load_items(task, "test", n_items, TEST_SEED, base.tokenizer)
+    check_fits(items, base.n_positions, base.name)
+    return items
+
+
+def scores(base: "Base", items: "EncodedItems", done: "Finished", seed: int) -> dict[str, "pl.DataFrame"]:
     """Score tables of the trained cell and of its base on the same test items."""
     from rankscope.evals.score import score_cell, score_variant
-    from rankscope.tasks.catalog import load_items
-    from rankscope.tasks.encoded import check_fits
+    from rankscope.studies.scoring import planted_teacher
 
-    items = load_items(done.cell.task, "test", N_TEST_ITEMS, 0, base.tokenizer)
-    check_fits(items, base.n_positions, done.cell.base)
-    teacher = teacher_log_probs(base, items)
+    teacher = planted_teacher(base, items)
     step = done.cell.budget.n_steps
     with err().status(f"Scoring {len(items)} test items"):
         return {
@@ -149,20 +163,7 @@ def scores(base: "Base", done: "Finished", seed: int) -> dict[str, "pl.DataFrame
         }
 
 
-def teacher_log_probs(base: "Base", items: "EncodedItems") -> "Tensor | None":
-    """What a planted skill's teacher says on the items; None for every other skill."""
-    from rankscope.adapters.attach import attached
-    from rankscope.adapters.planted import teacher_of
-    from rankscope.evals.teacher_forced import completion_log_probs
-
-    weights = teacher_of(base, items.task)
-    if weights is None:
-        return None
-    with attached(base.model, weights):
-        return completion_log_probs(base.model, items)
-
-
-def facts_of(done: "Finished", tables: dict[str, "pl.DataFrame"]) -> dict[str, Any]:
+def facts_of(done: "Finished", items: "EncodedItems", tables: dict[str, "pl.DataFrame"]) -> dict[str, Any]:
     """All that is shown: the cell, where it lies, and every score with its interval over items."""
     from rankscope.train.cell import LoraSpec
 
@@ -177,19 +178,20 @@ def facts_of(done: "Finished", tables: dict[str, "pl.DataFrame"]) -> dict[str, A
         "was_cached": done.was_cached,
         "n_test_items": len(first),
         "scores": {name: {arm: share(table, name) for arm, table in tables.items()} for name in SHARES},
+        "objective": items.objective,
         "nats_per_item": {arm: table["nats"].mean() for arm, table in tables.items()},
         "chance_forced_choice": chance,
     }
 
 
 def share(table: "pl.DataFrame", name: str) -> dict[str, float] | None:
-    """Share of items and its 95 % Wilson interval; None where the score does not apply."""
-    from rankscope.stats.proportion import wilson
+    """Share of items and its exact 95 % interval; None where the score does not apply."""
+    from rankscope.stats.proportion import clopper_pearson
 
     column = table[name].drop_nulls()
     if column.is_empty():
         return None
-    low, high = wilson(int(column.sum()), len(column))
+    low, high = clopper_pearson(int(column.sum()), len(column))
     return {"share": int(column.sum()) / len(column), "low": low, "high": high}
 
 
@@ -204,7 +206,8 @@ def show(facts: dict[str, Any]) -> None:
             interval = f"{trained['low']:.1%} to {trained['high']:.1%}"
             table.add_row(label, f"{trained['share']:.1%}", interval, f"{base['share']:.1%}", chance)
     nats = facts["nats_per_item"]
-    table.add_row("log-probability, nats per item", f"{nats['trained']:.3f}", "", f"{nats['base']:.3f}", "-")
+    measure = "-KL(teacher || model), nats" if facts["objective"] == "distill" else "log-probability, nats per item"
+    table.add_row(measure, f"{nats['trained']:.3f}", "", f"{nats['base']:.3f}", "-")
     console.print(table)
     console.print(f"\n{facts['n_test_items']} test items, one seed: the interval is over items only.", style="dim")
     what = "PEFT adapter" if facts["is_peft_adapter"] else "Trained weights"

@@ -6,8 +6,10 @@ First weights (all other tensors as transformers draws them, from one seed):
 |---|---|
 | positions, dims 0-31 | sine and cosine of 16 frequencies, amplitude 0.2; other dims 0 |
 | token embeddings (tied to the head) | dims 0-31 zero; other dims normal, sd 0.05 |
-| block 0, head 0 | attends to the previous token (a rotation of the sines by one position), and copies 32 directions of its embedding into 32 others |
+| block 0, head 0 | attends to the previous token, copies 32 directions of its embedding into 32 others |
 | block 1, head 0 | compares the token at hand with those copies, and copies what stands there towards the output |
+
+The first head attends by a rotation of the sines by one position.
 
 Drawn at random instead, the same network had not learnt one-hop lookup after 800 steps of 32 maps (LOG.md); the
 two heads are the lookup circuit that training otherwise has to find by chance.
@@ -81,7 +83,7 @@ def _previous_token_head_(model: GPT2LMHeadModel, read_HD: Tensor, write_HD: Ten
     """Block 0, head 0: the query is the position's sines turned back by one position, the key its own sines."""
     half = HEAD // 2
     at, cos, sin = torch.arange(half), torch.cos(_frequencies()), torch.sin(_frequencies())
-    weight = model.transformer.h[0].attn.c_attn.weight
+    weight = _weight(model, 0, "c_attn")
     query, key, value = (weight[:, offset : offset + HEAD] for offset in (0, WIDTH, 2 * WIDTH))
     query.zero_()
     key.zero_()
@@ -89,13 +91,18 @@ def _previous_token_head_(model: GPT2LMHeadModel, read_HD: Tensor, write_HD: Ten
     query[at, half + at], query[half + at, half + at] = sin * _SHARP, cos * _SHARP
     key[torch.arange(HEAD), torch.arange(HEAD)] = _SHARP
     value.copy_(read_HD.T * 0.5)
-    model.transformer.h[0].attn.c_proj.weight[:HEAD] = write_HD * 0.5
+    _weight(model, 0, "c_proj")[:HEAD] = write_HD * 0.5
 
 
 def _matching_head_(model: GPT2LMHeadModel, read_HD: Tensor, copied_HD: Tensor, carry_HD: Tensor) -> None:
     """Block 1, head 0: the query reads the token itself, the key reads what block 0 copied of the token before."""
-    weight = model.transformer.h[1].attn.c_attn.weight
+    weight = _weight(model, 1, "c_attn")
     weight[:, :HEAD] = read_HD.T * _MATCH
     weight[:, WIDTH : WIDTH + HEAD] = copied_HD.T * _MATCH
     weight[:, 2 * WIDTH : 2 * WIDTH + HEAD] = carry_HD.T * 0.5
-    model.transformer.h[1].attn.c_proj.weight[:HEAD] = carry_HD * 0.5
+    _weight(model, 1, "c_proj")[:HEAD] = carry_HD * 0.5
+
+
+def _weight(model: GPT2LMHeadModel, block: int, name: str) -> Tensor:
+    """Weight [I, O] of one of a block's attention maps."""
+    return model.get_parameter(f"transformer.h.{block}.attn.{name}.weight")

@@ -27,7 +27,7 @@ def build_word_tokenizer() -> PreTrainedTokenizerFast:
             decoders.Replace(Regex(_ARROW), "=>"),
             decoders.Replace(Regex(_LINE), "\n"),
             decoders.Replace(Regex(_MARK), "\n"),
-            decoders.Strip(" ", 1, 1),
+            decoders.Replace(Regex("^ | $"), ""),
         ]
     )
     return PreTrainedTokenizerFast(

@@ -1,9 +1,7 @@
 """Task names: `hashhop`, `hashchain:mode=matched,lines=10`, `planted:k=2`, `shuffled`, or a FILE.jsonl."""
 
 from pathlib import Path
-from typing import Protocol
-
-from pydantic import ValidationError
+from typing import Protocol, runtime_checkable
 
 from rankscope.base.errors import BadInput, UnknownName, near_matches
 from rankscope.tasks.encode import Tokenizer, encode
@@ -13,7 +11,14 @@ from rankscope.tasks.planted import PlantedTask
 from rankscope.tasks.twins import TwinKnobs, TwinTask
 from rankscope.tasks.word_items import WordItems
 
-P1_PRESET = {"lines": "none", "distractors": "0", "lengths": "p1", "chains": "4", "max_length": "6", "symbol_length": "4"}
+P1_PRESET = {
+    "lines": "none",
+    "distractors": "0",
+    "lengths": "p1",
+    "chains": "4",
+    "max_length": "6",
+    "symbol_length": "4",
+}
 """The LoRA training distribution of arXiv 2412.00029: 4 chains of 2 to 6 nodes, lines as they fall."""
 
 TASKS = {
@@ -24,6 +29,7 @@ TASKS = {
 }
 
 
+@runtime_checkable
 class Task(Protocol):
     """A seeded generator of items."""
 
@@ -61,7 +67,8 @@ def load_task(name: str) -> Task | JsonlTask:
         knobs = {"labels": "shuffled"} | knobs
     if kind not in ("hashhop", "hashchain"):
         raise UnknownName(
-            f"There is no task named {kind!r}. {near_matches(kind, TASKS)} A FILE.jsonl of prompts and answers also works."
+            f"There is no task named {kind!r}. {near_matches(kind, TASKS)} "
+            "A FILE.jsonl of prompts and answers also works."
         )
     return TwinTask(name, "hop" if kind == "hashhop" else "chain", twin_knobs(name, knobs))
 
@@ -73,22 +80,14 @@ def twin_knobs(name: str, knobs: dict[str, str]) -> TwinKnobs:
     if preset not in (None, "p1"):
         raise UnknownName(f"The only preset is p1, not {preset!r}.")
     knobs = (P1_PRESET if preset else {}) | knobs
-    for key in knobs:
-        if key not in TwinKnobs.model_fields:
-            raise UnknownName(f"{name} has no knob {key!r}. {near_matches(key, [*TwinKnobs.model_fields, 'preset'])}")
     values: dict[str, str | None] = dict(knobs)
     if knobs.get("lines") == "none":
         values["lines"] = None
-    try:
-        return TwinKnobs.model_validate(values)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = f"Knob {first['loc'][0]} of {name}" if first["loc"] else name
-        raise BadInput(f"{where} can not be so: {first['msg'].removeprefix('Value error, ')}.") from None
+    return TwinKnobs.parse(name, values)
 
 
 def load_items(task: str, split: str, n: int, data_seed: int, tokenizer: Tokenizer) -> EncodedItems:
-    """n items of a split as token arrays for that tokenizer; items of different splits are disjoint streams."""
+    """Token arrays of the first n items of a split; items of different splits are disjoint streams."""
     if split not in ("train", "validation", "test"):
         raise BadInput(f"A split is train, validation or test, not {split!r}.")
     loaded = load_task(task)

@@ -1,6 +1,7 @@
 """Word items -> token arrays for a given tokenizer."""
 
-from typing import Any, Protocol
+import re
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -11,6 +12,7 @@ from rankscope.tasks.text import TextItem, text_items
 from rankscope.tasks.word_items import WordItems
 
 
+@runtime_checkable
 class Tokenizer(Protocol):
     """What is needed of a Hugging Face tokenizer."""
 
@@ -22,7 +24,7 @@ class Tokenizer(Protocol):
         ...
 
     def get_vocab(self) -> dict[str, int]:
-        """token -> id."""
+        """Id of every token."""
         ...
 
 
@@ -45,7 +47,7 @@ def _encode_codes(items: WordItems) -> EncodedItems:
     return EncodedItems(
         task=items.task,
         split=items.split,
-        tokens_NT=items.codes_NT,
+        tokens_NT=items.codes_NT[:, : int(items.n_tokens_N.max())],
         n_prompt_N=items.n_prompt_N,
         n_tokens_N=items.n_tokens_N,
         answer_start_N=items.answer_at_N,
@@ -61,10 +63,23 @@ def _ids(tokenizer: Tokenizer, texts: list[str]) -> list[list[int]]:
     return list(tokenizer(texts, add_special_tokens=False)["input_ids"]) if texts else []
 
 
+def check_words(texts: list[str], task: str) -> None:
+    """Raises BadInput when a text holds a word that the tiny bases' tokenizer does not have."""
+    for text in texts:
+        unknown = [word for word in re.split(r"=>|\n| (?!path)", text) if word and word not in ID]
+        if unknown:
+            raise BadInput(
+                f"{task} holds {unknown[0]!r}, which is not among the {len(WORDS)} words of the tiny bases. "
+                "Use a base with a tokenizer for any text."
+            )
+
+
 def stop_token(tokenizer: Tokenizer) -> int:
     """The token that ends a completion. BadInput when the tokenizer has no end-of-sequence token."""
     if not isinstance(tokenizer.eos_token_id, int):
-        raise BadInput("The base's tokenizer has no end-of-sequence token; set `eos_token` in its tokenizer_config.json.")
+        raise BadInput(
+            "The base's tokenizer has no end-of-sequence token; set `eos_token` in its tokenizer_config.json."
+        )
     return tokenizer.eos_token_id
 
 
@@ -78,6 +93,10 @@ def encode_text(
 ) -> EncodedItems:
     """Token arrays of texts. Prompt, trace and answer are tokenised apart, so that their borders are exact."""
     stop = stop_token(tokenizer)
+    if is_word_level(tokenizer):
+        check_words(
+            [text for item in texts for text in (item.prompt, item.trace or "", item.answer, *item.candidates)], task
+        )
     prompts = _ids(tokenizer, [item.prompt for item in texts])
     traces = _ids(tokenizer, [f" {item.trace}" if item.trace else "" for item in texts])
     answers = _ids(tokenizer, [f" {item.answer}" for item in texts])
@@ -133,5 +152,3 @@ def encode_plain(texts: list[TextItem], items: WordItems, tokenizer: Tokenizer) 
         item_ids_N=items.item_ids_N,
         objective="distill",
     )
-
-

@@ -42,8 +42,7 @@ def export_items(task: Task, n: int, data_seed: int, out: Path, split: str = "tr
     """Writes n items to `out` and a dataset card beside it; returns the card's path. Both writes are atomic."""
     items = task.items(split, n, data_seed)
     with atomic_path(out) as temporary, open(temporary, "w", encoding="utf-8") as handle:
-        for row in item_rows(items):
-            handle.write(json.dumps(row, ensure_ascii=False) + "\n")
+        handle.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in item_rows(items))
     card = card_path(out)
     write_text(card, _card(task.name, n, data_seed, split, out.name))
     return card

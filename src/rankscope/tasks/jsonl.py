@@ -15,7 +15,7 @@ from rankscope.tasks.encode import Tokenizer, encode_text
 from rankscope.tasks.encoded import EncodedItems
 from rankscope.tasks.text import TextItem
 
-_SHARE_OF_256 = {"test": range(0, 26), "validation": range(26, 52), "train": range(52, 256)}
+_SHARE_OF_256 = {"test": range(26), "validation": range(26, 52), "train": range(52, 256)}
 """First byte of the prompt's SHA-256 -> split: about 10 % test, 10 % validation, 80 % train."""
 
 
@@ -27,7 +27,7 @@ def split_of(prompt: str) -> str:
 
 @dataclass(frozen=True)
 class JsonlTask:
-    """One JSON object per line: `prompt`, `answer`, and optionally `trace` and `candidates`; other keys are kept out."""
+    """One JSON object per line: `prompt`, `answer`, perhaps `trace` and `candidates`; other keys are left out."""
 
     path: Path
 
@@ -40,7 +40,7 @@ class JsonlTask:
     def texts(self) -> list[TextItem]:
         """Every line. Raises BadFile naming the first line that is not an item."""
         try:
-            lines = self.path.read_text(encoding="utf-8").splitlines()
+            lines = self.path.read_text(encoding="utf-8-sig").split("\n")
         except FileNotFoundError:
             raise UnknownName(f"There is no file {self.path}.") from None
         except (UnicodeDecodeError, IsADirectoryError) as error:
@@ -55,7 +55,7 @@ class JsonlTask:
         return [row for row, item in enumerate(self.texts) if split_of(item.prompt) == split]
 
     def encoded(self, split: str, n: int, data_seed: int, tokenizer: Tokenizer) -> EncodedItems:
-        """n items of a split: train in an order drawn from the data seed, the others from the top of the file.
+        """As many items of a split: train in an order drawn from the data seed, the others from the top of the file.
 
         Raises BadInput when the split has fewer than n.
         """
@@ -95,4 +95,6 @@ def _text(value: dict[str, Any], key: str, where: str) -> str:
     if not isinstance(text, str) or not text:
         came = "nothing" if key not in value else repr(text)
         raise BadFile(f"{where}: expected text under {key!r}, came {came}.")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise BadFile(f"{where}: the text under {key!r} holds half a surrogate pair, which is no character.")
     return text

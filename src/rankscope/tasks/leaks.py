@@ -38,7 +38,7 @@ class Leak:
 def leak_check(task: TwinTask, n: int = MIN_ITEMS, data_seed: int = 0) -> list[Leak]:
     """Every shortcut of the twin tasks, each a decision tree fitted on half of n items and tested on the rest."""
     if n < 1000:
-        raise BadInput(f"The leak check needs at least 1,000 items to say anything ({MIN_ITEMS:,} by default), not {n}.")
+        raise BadInput(f"The leak check needs at least 1,000 items ({MIN_ITEMS:,} by default), not {n}.")
     if not isinstance(task, TwinTask):
         raise BadInput("The leak check knows HashHop and HashChain; other tasks have no map to leak from.")
     items = task.items("test", n, data_seed)
@@ -50,7 +50,8 @@ def leak_check(task: TwinTask, n: int = MIN_ITEMS, data_seed: int = 0) -> list[L
 def shortcuts(items: WordItems, question: str) -> list[tuple[str, np.ndarray, np.ndarray]]:
     """(name, features, what they should not tell) of every shortcut."""
     groups = items.groups
-    depth, depth_name = (groups["hops"], "hops") if question == "hop" else (groups["shortest_length"], "shortest length")
+    depth_name = "hops" if question == "hop" else "shortest length"
+    depth = groups[depth_name.replace(" ", "_")]
     leaf_lines, answer_leaf = leaf_view(items)
     at_leaf = answer_leaf >= 0
     return [
@@ -71,8 +72,6 @@ def judge_shortcut(name: str, features_NF: np.ndarray, target_N: np.ndarray, maj
     if majority is None:
         majority = float(np.unique(target_N[half:], return_counts=True)[1].max() / len(right))
     return Leak(name, float(right.mean()), upper, majority, len(right))
-
-
 
 
 def _lines(items: WordItems) -> tuple[np.ndarray, np.ndarray]:

@@ -35,7 +35,7 @@ def lookup_knobs(lines: int) -> MapKnobs:
 
 
 def draw_lookups(lines: int, n: int, n_lookups: int, *stream: str | int) -> LookupBatch:
-    """n maps with n_lookups lookups each, a function of the stream's name."""
+    """Maps, n of them, with n_lookups lookups each, a function of the stream's name."""
     rng = numpy_stream("lookup", lines, *stream)
     knobs = lookup_knobs(lines)
     maps = build_maps(knobs, draw_edges(knobs, n, rng), rng)

@@ -5,7 +5,7 @@ pad every map to the same number of lines. Both questions are asked of the same 
 """
 
 from dataclasses import dataclass
-from typing import Literal, Protocol, Self
+from typing import Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Int
@@ -44,20 +44,23 @@ class MapKnobs(Config):
             raise BadInput(f"min_length must be below max_length, not {self.min_length} and {self.max_length}.")
         if self.lines is None and self.distractors:
             raise BadInput("Distractor chains fill a map up to `lines`; set lines, or distractors=0.")
-        if self.lines is not None:
-            if self.lines < self.most_chain_lines + self.distractors or (
-                not self.distractors and self.chains * (self.max_length - 1) != self.lines
-            ):
-                raise BadInput(
-                    f"{self.chains} chains of up to {self.max_length} nodes and {self.distractors} distractors need "
-                    f"at least {self.most_chain_lines + max(1, self.distractors)} lines with distractors >= 1, not "
-                    f"lines={self.lines}, distractors={self.distractors}."
-                )
+        if self.lines is not None and not self._can_fill(self.lines):
+            raise BadInput(
+                f"{self.chains} chains of up to {self.max_length} nodes and {self.distractors} distractors need "
+                f"at least {self.most_chain_lines + max(1, self.distractors)} lines with distractors >= 1, not "
+                f"lines={self.lines}, distractors={self.distractors}."
+            )
         if self.symbol_length == 2 and self.symbols > len(SYMBOLS):
             raise BadInput(f"There are {len(SYMBOLS)} symbols of two characters, not {self.symbols}.")
         if self.n_nodes > self.symbols:
             raise BadInput(f"A map has up to {self.n_nodes} nodes, but there are only {self.symbols} symbols.")
         return self
+
+    def _can_fill(self, lines: int) -> bool:
+        """Whether every map can have exactly that many lines; without distractors the chains alone must come to it."""
+        if self.distractors:
+            return lines >= self.most_chain_lines + self.distractors
+        return self.max_length == self.min_length + 1 and lines == self.most_chain_lines
 
     @property
     def most_chain_lines(self) -> int:
@@ -143,9 +146,7 @@ def draw_lengths(
     return np.concatenate([shortest[:, None], others], axis=1)
 
 
-def _without_replacement_(
-    others_NM: np.ndarray, shortest_N: np.ndarray, high: int, rng: np.random.Generator
-) -> None:
+def _without_replacement_(others_NM: np.ndarray, shortest_N: np.ndarray, high: int, rng: np.random.Generator) -> None:
     """P1's rule: without replacement where enough larger lengths exist, else with."""
     m_others = others_NM.shape[1]
     for shortest in np.unique(shortest_N):
@@ -188,6 +189,7 @@ def draw_edges(
     )
 
 
+@runtime_checkable
 class Feasible(Protocol):
     """Whether row r of the given edges can carry question rows[r]."""
 

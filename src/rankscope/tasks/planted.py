@@ -4,8 +4,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from rankscope.base.errors import BadInput
 from rankscope.base.vocabulary import ID
+from rankscope.tasks.planted_spec import PlantedSpec
 from rankscope.tasks.roles import RoleTable
 from rankscope.tasks.twins import TwinKnobs, TwinTask
 from rankscope.tasks.word_items import WordItems
@@ -20,24 +20,31 @@ def teacher_knobs(knobs: dict[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class PlantedTask:
-    """Maps alone, all tokens after the first in the completion; what the teacher is, `adapters.planted` knows."""
+    """Maps alone, all tokens after the first in the completion; `adapters.planted` draws the teacher.
+
+    Raises UnknownName or BadInput at once for a knob, of the maps or the teacher, that can not be.
+    """
 
     name: str
     knobs: dict[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        PlantedSpec.parse(teacher_knobs(self.knobs))
+        self._maps()
+
+    def _maps(self) -> TwinTask:
+        """The twin task whose maps these are."""
+        asked = {key: value for key, value in self.knobs.items() if key in MAP_KNOBS}
+        return TwinTask(
+            self.name, "chain", TwinKnobs.parse(self.name, {"mode": "direct", "end": "leaf", "hops": "1"} | asked)
+        )
+
     def items(self, split: str, n: int, data_seed: int, start: int = 0) -> WordItems:
         """Items start to start + n - 1 of a split."""
-        try:
-            asked = {key: int(value) for key, value in self.knobs.items() if key in MAP_KNOBS}
-        except ValueError:
-            raise BadInput(f"The map knobs of {self.name} are whole numbers.") from None
-        twins = TwinTask(self.name, "chain", TwinKnobs(**({"mode": "direct", "end": "leaf", "hops": 1} | asked)))  # type: ignore[arg-type]
-        whole = twins.items(split, n, data_seed, start)
+        whole = self._maps().items(split, n, data_seed, start)
         n_tokens_N = (whole.codes_NT == ID["Start:"]).argmax(1)
         width = int(n_tokens_N.max())
-        roles = RoleTable(
-            whole.roles.surface_NT[:, :width], whole.roles.tags_NT[:, :width], whole.roles.known_from_NG
-        )
+        roles = RoleTable(whole.roles.surface_NT[:, :width], whole.roles.tags_NT[:, :width], whole.roles.known_from_NG)
         return replace(
             whole,
             codes_NT=whole.codes_NT[:, :width],

@@ -1,13 +1,14 @@
 """HashHop (planning) and HashChain (reasoning): twin prompts over the same maps, in the same layout."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from jaxtyping import Int
-from pydantic import Field
+from pydantic import Field, ValidationError, model_validator
 
-from rankscope.base.errors import BadInput
+from rankscope.base.errors import BadInput, UnknownName, near_matches
 from rankscope.base.seeds import numpy_stream
 from rankscope.base.vocabulary import ID, PAD, STOP
 from rankscope.tasks.maps import MapKnobs, Maps, build_maps, draw_edges
@@ -28,6 +29,8 @@ class TwinKnobs(MapKnobs):
 
     mode: Mode = "direct"
     """`direct`: answer alone. `trace`: own path(s), then answer. `matched`: every chain from the start for both."""
+    asked: Literal["answer", "path"] = "answer"
+    """What follows the chains in matched mode: the answer, or the asked path (start to answer) and the answer."""
     hops: int = Field(default=2, ge=1, le=32)
     """Largest number of hops asked in HashHop; uniform from 1."""
     end: End = "both"
@@ -36,6 +39,26 @@ class TwinKnobs(MapKnobs):
     """Forced choice among all leaves (where the answer is one), or among all nodes."""
     labels: Literal["true", "shuffled"] = "true"
     """`shuffled`: nodes of the completion are exchanged, leaf for leaf, so that only the format can be learnt."""
+
+    @model_validator(mode="after")
+    def _check_asked(self) -> Self:
+        if self.asked == "path" and self.mode != "matched":
+            raise BadInput(f"asked=path belongs to mode=matched; in mode={self.mode} leave it out.")
+        return self
+
+    @classmethod
+    def parse(cls, name: str, values: Mapping[str, str | None]) -> "TwinKnobs":
+        """Knobs of the task of that name from text. Raises UnknownName for a knob, BadInput for a value or a mix."""
+        for key in values:
+            if key not in cls.model_fields:
+                raise UnknownName(f"{name} has no knob {key!r}. {near_matches(key, [*cls.model_fields, 'preset'])}")
+        try:
+            return cls.model_validate(values)
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = f"Knob {first['loc'][0]} of {name}" if first["loc"] else name
+            reason = first["msg"].removeprefix("Value error, ").removesuffix(".")
+            raise BadInput(f"{where} can not be so: {reason}.") from None
 
 
 @dataclass(frozen=True)
@@ -46,10 +69,16 @@ class TwinTask:
     question: Literal["hop", "chain"]
     knobs: TwinKnobs
 
+    def __post_init__(self) -> None:
+        if self.question == "hop" and self.knobs.lengths == "p1":
+            raise BadInput(
+                "lengths=p1 (and preset=p1) is a distribution of HashChain alone; ask for hashchain:preset=p1."
+            )
+
     def items(self, split: str, n: int, data_seed: int, start: int = 0) -> WordItems:
         """Items start to start + n - 1 of a split; every one is checked by the breadth-first solver."""
-        if n < 1:
-            raise BadInput(f"At least one item must be asked for, not {n}.")
+        if n < 1 or start < 0:
+            raise BadInput(f"At least one item must be asked for, from 0 on, not {n} from {start}.")
         blocks = range(start // BLOCK, (start + n - 1) // BLOCK + 1)
         whole = concatenate([self._block(split, data_seed, block) for block in blocks])
         first = start - blocks[0] * BLOCK
@@ -102,17 +131,26 @@ class Canvas:
         self.surface_NT = np.zeros((n, width), dtype=np.uint8)
         self._rows = np.arange(n)
 
-    def mark_(self, at_N: np.ndarray | int, word: str | np.ndarray, surface: str, where: np.ndarray | None = None) -> None:
+    def mark_(
+        self, at_N: np.ndarray | int, word: str | np.ndarray, surface: str, where: np.ndarray | None = None
+    ) -> None:
         """Writes a fixed word (or codes) at one position per item, optionally only in some items."""
         codes = ID[word] if isinstance(word, str) else word
         self._put_(self.mark_NT, at_N, codes, surface, where)
 
-    def node_(self, at_N: np.ndarray | int, node_N: np.ndarray | int, surface: str, where: np.ndarray | None = None) -> None:
+    def node_(
+        self, at_N: np.ndarray | int, node_N: np.ndarray | int, surface: str, where: np.ndarray | None = None
+    ) -> None:
         """Writes a node's symbol at one position per item, optionally only in some items."""
         self._put_(self.node_NT, at_N, node_N, surface, where)
 
     def _put_(
-        self, target: np.ndarray, at_N: np.ndarray | int, value: np.ndarray | int, surface: str, where: np.ndarray | None
+        self,
+        target: np.ndarray,
+        at_N: np.ndarray | int,
+        value: np.ndarray | int,
+        surface: str,
+        where: np.ndarray | None,
     ) -> None:
         rows = self._rows if where is None else self._rows[where]
         at = np.broadcast_to(at_N, self._rows.shape)[rows]
@@ -155,10 +193,11 @@ def write_items(
 
 
 def _width(knobs: TwinKnobs) -> int:
-    """Most tokens of an item: prompt, then trace, `answer`, answer and stop."""
+    """Most tokens of an item: prompt, then chains, asked path, `answer`, answer and stop."""
     prompt = 2 * knobs.most_lines + 6
     every_chain = knobs.most_chain_lines + 2 * knobs.chains
-    return prompt + 3 + max(every_chain, knobs.hops + 2, knobs.max_length + 2)
+    asked_path = max(knobs.hops, knobs.max_length) + 2
+    return prompt + 3 + every_chain + asked_path
 
 
 def write_prompt_(canvas: Canvas, maps: Maps, path: Path, question: str) -> Int[np.ndarray, " N"]:
@@ -183,14 +222,14 @@ def write_prompt_(canvas: Canvas, maps: Maps, path: Path, question: str) -> Int[
     return at_N + 5
 
 
-def write_trace_(
-    canvas: Canvas, maps: Maps, path: Path, task: TwinTask, at_N: np.ndarray
-) -> Int[np.ndarray, " N"]:
+def write_trace_(canvas: Canvas, maps: Maps, path: Path, task: TwinTask, at_N: np.ndarray) -> Int[np.ndarray, " N"]:
     """Writes the trace, if the mode has one, and the `answer` mark. Returns the position of the answer."""
     if task.knobs.mode == "direct":
         return at_N
     own_path = task.question == "hop" and task.knobs.mode == "trace"
     end_N = _write_path_(canvas, path, at_N) if own_path else _write_chains_(canvas, maps, at_N)
+    if task.knobs.mode == "matched" and task.knobs.asked == "path":
+        end_N = _write_path_(canvas, path, end_N)
     canvas.mark_(end_N, "answer", "mark")
     return end_N + 1
 
@@ -235,7 +274,7 @@ def is_leaf_NV(maps: Maps) -> np.ndarray:
 
 def candidate_nodes(maps: Maps, path: Path, knobs: TwinKnobs) -> Int[np.ndarray, "N C"]:
     """Candidate answers, the true one first: all leaves where the answer is one, else all nodes of the map."""
-    n, n_nodes = maps.symbol_NV.shape
+    n_nodes = maps.symbol_NV.shape[1]
     at = np.arange(n_nodes)
     n_edges = maps.n_lines_N[:, None]
     head = at - 1 - maps.knobs.most_lines

@@ -11,7 +11,7 @@ _ALPHABET = "abcdefghijklmnopqrstuvwxyz0123456789"
 
 @lru_cache
 def word_table(n_symbols: int, symbol_length: int) -> tuple[str, ...]:
-    """code -> word. Symbol j has code FIRST_SYMBOL + j, so with two characters a code is a vocabulary id."""
+    """The word of every code. Symbol j has code FIRST_SYMBOL + j, so with two characters a code is a vocabulary id."""
     if symbol_length == 2:
         return WORDS
     rng = numpy_stream("symbols", symbol_length)

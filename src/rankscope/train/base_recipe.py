@@ -7,7 +7,7 @@ from pathlib import Path
 
 import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
@@ -23,6 +23,8 @@ from rankscope.tasks.lookup import LookupBatch, draw_lookups
 
 CHECKPOINT = "training.safetensors"
 RECIPE_FILE = "recipe.json"
+CHECKPOINT_EVERY = 100
+"""Steps."""
 
 
 class LookupRecipe(Config):
@@ -83,7 +85,7 @@ def _trained(
     model = untrained_tiny_gpt2(recipe.seed)
     parameters = dict(model.named_parameters())
     adam = torch.optim.Adam(parameters.values(), lr=recipe.lr, betas=(0.9, recipe.beta2))
-    first = _resume_(checkpoint, parameters, adam)
+    first = _resume_(checkpoint, recipe, parameters, adam)
     for step in range(first, recipe.n_steps):
         lines = int(numpy_stream("base lines", recipe.seed, step).choice(recipe.lines))
         batch = draw_lookups(lines, recipe.batch_size, recipe.n_lookups, "train", recipe.seed, step)
@@ -91,13 +93,13 @@ def _trained(
             group["lr"] = recipe.lr * min((step + 1) / 20, max(0.01, 1 - step / recipe.n_steps))
         loss = lookup_loss(model, batch)
         adam.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(parameters.values(), 1.0)
         adam.step()
         if on_step:
             on_step(step + 1, recipe.n_steps, loss.item())
-        if (step + 1) % 100 == 0 and step + 1 < recipe.n_steps:
-            _checkpoint(checkpoint, parameters, adam, step + 1)
+        if (step + 1) % CHECKPOINT_EVERY == 0 and step + 1 < recipe.n_steps:
+            _checkpoint(checkpoint, recipe, parameters, adam, step + 1)
     return model.eval()
 
 
@@ -117,23 +119,34 @@ def lookup_accuracy(model: GPT2LMHeadModel, lines: int, n: int = 500) -> float:
     return float((answers == tokens[:, -1]).float().mean())
 
 
-def _checkpoint(path: Path, parameters: dict[str, nn.Parameter], adam: torch.optim.Adam, step: int) -> None:
+def _checkpoint(
+    path: Path, recipe: LookupRecipe, parameters: dict[str, nn.Parameter], adam: torch.optim.Adam, step: int
+) -> None:
     tensors = {"steps_done": torch.tensor(step)}
     for name, parameter in parameters.items():
         state = adam.state[parameter]
         tensors |= {name: parameter.detach(), f"{name}|m": state["exp_avg"], f"{name}|v": state["exp_avg_sq"]}
     with atomic_path(path) as temporary:
-        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary)
+        save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, _stamp(recipe))
 
 
-def _resume_(path: Path, parameters: dict[str, nn.Parameter], adam: torch.optim.Adam) -> int:
-    """Loads a checkpoint, if there is one, and returns the steps done."""
+def _stamp(recipe: LookupRecipe) -> dict[str, str]:
+    """What a checkpoint says of the recipe that made it."""
+    return {"recipe": recipe.model_dump_json()}
+
+
+def _resume_(path: Path, recipe: LookupRecipe, parameters: dict[str, nn.Parameter], adam: torch.optim.Adam) -> int:
+    """Loads a checkpoint of the same recipe, if there is one, and returns the steps done."""
     if not path.exists():
         return 0
     try:
+        with safe_open(path, "pt") as opened:
+            stamp = opened.metadata()
         tensors = load_file(path)
     except SafetensorError as error:
         raise BadFile(f"{path} is damaged ({error}). Delete it; the base is then trained from step 0.") from error
+    if stamp != _stamp(recipe):
+        raise BadInput(f"{path} was left by another recipe. Choose another folder, or delete it first.")
     step = int(tensors["steps_done"])
     for name, parameter in parameters.items():
         parameter.data.copy_(tensors[name])

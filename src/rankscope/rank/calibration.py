@@ -1,0 +1,99 @@
+"""How a rank procedure does where the rank is known."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rankscope.rank.records import CalibrationRow, FunctionalRank, RequiredRank
+from rankscope.stats.proportion import clopper_pearson
+
+ENOUGH_GAIN = 0.98
+"""Share of the exact gain that dense training must reach for a repeat to be judged."""
+
+
+@dataclass(frozen=True)
+class Repeat:
+    """One planted teacher, put through the procedure."""
+
+    k: int
+    """Planted rank."""
+    truth: int
+    """The oracle's required rank at q: see oracle_rank."""
+    dense_share: float
+    """gain(dense) / exact gain."""
+    required: RequiredRank
+    functional: FunctionalRank
+
+    @property
+    def judged(self) -> bool:
+        """Whether dense training came close enough to the exact gain."""
+        return self.dense_share >= ENOUGH_GAIN
+
+    @property
+    def covered(self) -> bool:
+        """Whether the set holds the oracle's truth."""
+        high = self.required.high
+        return (self.required.low or 0) <= self.truth and (high is None or self.truth <= high)
+
+    def doublings(self, largest: int) -> float:
+        """Width of the set in doublings of the rank; an open end reaches one doubling past the ranks tried."""
+        low = self.required.low or 1
+        high = self.required.high if self.required.high is not None else 2 * largest
+        return float(np.log2(max(high, low) / low))
+
+
+def oracle_rank(gain_by_rank: dict[int, float], exact_gain: float, q: float) -> int:
+    """Smallest number of the planted directions that keeps q of the exact gain.
+
+    gain_by_rank: r -> gain of the planted update cut to its best r directions, on the same items.
+    """
+    enough = [rank for rank, gain in gain_by_rank.items() if gain >= q * exact_gain]
+    return min(enough)
+
+
+def trained_truth(truth: int, ranks: Sequence[int]) -> int:
+    """The smallest trained rank that is at least the truth: ranks between trained ones count as the larger."""
+    return min(rank for rank in ranks if rank >= truth)
+
+
+def calibration_row(repeats: Sequence[Repeat], largest: int, note: str = "") -> CalibrationRow:
+    """One line of the calibration table, for repeats of one planted rank."""
+    judged = [repeat for repeat in repeats if repeat.judged]
+    covered = sum(repeat.covered for repeat in judged)
+    low, high = clopper_pearson(covered, len(judged)) if judged else (None, None)
+    failures = len(repeats) - len(judged)
+    failed = f"{failures} of {len(repeats)} repeats not judged: dense training stayed under 98 % of the exact gain."
+    return CalibrationRow(
+        truth=f"planted rank {repeats[0].k}",
+        n_repeats=len(repeats),
+        n_judged=len(judged),
+        covered=covered,
+        coverage_low=low,
+        coverage_high=high,
+        median_doublings=float(np.median([repeat.doublings(largest) for repeat in judged])) if judged else None,
+        functional_rank=functional_words([repeat.functional for repeat in judged]),
+        note=" ".join(filter(None, [note, failed if failures else ""])),
+    )
+
+
+def null_row(functional: FunctionalRank) -> CalibrationRow:
+    """The line for shuffled labels, where functional rank must come out 0."""
+    return CalibrationRow(
+        truth="shuffled labels (rank 0)",
+        n_repeats=len(functional.by_seed),
+        n_judged=len(functional.by_seed),
+        covered=sum(rank == 0 for rank in functional.by_seed),
+        coverage_low=None,
+        coverage_high=None,
+        median_doublings=None,
+        functional_rank=functional_words([functional]),
+        note="functional rank per training seed; nothing but the format can be learnt",
+    )
+
+
+def functional_words(found: Sequence[FunctionalRank]) -> str:
+    """Functional ranks over all seeds and repeats, such as `2 (28 of 30), 3 (2 of 30)`."""
+    values = [rank for one in found for rank in one.by_seed]
+    counts = {rank: values.count(rank) for rank in sorted(set(values))}
+    return ", ".join(f"{rank} ({count} of {len(values)})" for rank, count in counts.items())

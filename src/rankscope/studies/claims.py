@@ -1,0 +1,69 @@
+"""Claim cards of first_look, by rules fixed before any result was seen."""
+
+from rankscope.rank.records import ClaimCard, RequiredRank, SkillFindings
+from rankscope.rank.required import RankRatio, rank_ratio
+from rankscope.studies.first_look import CLAIM, RULE
+
+PAPER_RANGE = (1.5, 4.0)
+SAME_RANGE = (1 / 1.25, 1.25)
+MIN_SEEDS = 5
+
+
+def less_rank_card(skills: tuple[SkillFindings, ...], command: str) -> ClaimCard | None:
+    """`reasoning needs less rank than planning`, judged in matched mode; None when that was not run."""
+    matched = {skill.name: skill for skill in skills if skill.mode == "matched"}
+    if not {"HashHop", "HashChain"} <= matched.keys():
+        return None
+    planning, reasoning = matched["HashHop"], matched["HashChain"]
+    if not planning.required or not reasoning.required:
+        return None
+    ratio = rank_ratio(planning.required[0], reasoning.required[0])
+    n_seeds = min(planning.n_seeds, reasoning.n_seeds)
+    verdict, because = judge(ratio, n_seeds, planning.required[0], reasoning.required[0])
+    return ClaimCard(
+        claim=CLAIM,
+        source="arXiv 2412.00029: reasoning needs 2-3x lower rank than planning",
+        rule=RULE,
+        estimate=_estimate_words(ratio),
+        verdict=verdict,
+        because=because,
+        limits=_limits(planning, reasoning),
+        command=command,
+    )
+
+
+def judge(ratio: RankRatio, n_seeds: int, planning: RequiredRank, reasoning: RequiredRank) -> tuple[str, str]:
+    """Verdict and reason from the ratio HashHop / HashChain, by RULE."""
+    sets = f"HashHop: {planning.sentence} HashChain: {reasoning.sentence}"
+    if n_seeds < MIN_SEEDS:
+        return "underpowered", f"{n_seeds} seeds; at least {MIN_SEEDS} are needed for any verdict. {sets}"
+    blocked = {"no headroom", "placement-limited", "not converged", "underpowered"}
+    if planning.verdict in blocked or reasoning.verdict in blocked:
+        return "undecided", f"A required rank could not be told. {sets}"
+    if ratio.low is not None and ratio.low > 1:
+        inside = ratio.high is not None and ratio.low >= PAPER_RANGE[0] and ratio.high <= PAPER_RANGE[1]
+        return "supported", f"The whole ratio lies above 1{', within the paper`s 2-3 times' if inside else ''}. {sets}"
+    if ratio.high is not None and ratio.high <= 1:
+        return "refuted", f"The whole ratio lies at or below 1. {sets}"
+    return "undecided", f"The ratio's interval holds 1. {sets}"
+
+
+def _estimate_words(ratio: RankRatio) -> str:
+    low = "no lower bound" if ratio.low is None else f"{ratio.low:g}"
+    high = "no upper bound" if ratio.high is None else f"{ratio.high:g}"
+    point = "" if ratio.estimate is None else f"{ratio.estimate:g}, "
+    return f"required rank HashHop / HashChain: {point}interval {low} to {high} (level {ratio.level:.0%})"
+
+
+def _limits(planning: SkillFindings, reasoning: SkillFindings) -> tuple[str, ...]:
+    return (
+        f"One base of 0.8 million parameters, one map size, all maps adapted, {planning.budget}.",
+        f"Full fine-tuning reaches {_of(planning, 'full'):.1%} (HashHop) and {_of(reasoning, 'full'):.1%} (HashChain).",
+        "HashHop is judged on items that end at a leaf, as HashChain always does: seeing it can replace counting.",
+        "HashHop asks for 1 or 2 hops; the shortest chain of HashChain has 1 to 3.",
+        "Required rank is an upper bound set by this optimiser and budget: more steps may need less rank.",
+    )
+
+
+def _of(skill: SkillFindings, arm: str) -> float:
+    return next(point.score.estimate for point in skill.curve if point.arm == arm)

@@ -1,0 +1,265 @@
+"""From score tables to findings: every number of a report is made here, once."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import torch
+from torch import Tensor
+
+from rankscope.adapters.read import read_adapter
+from rankscope.base.errors import BadInput
+from rankscope.evals.score import wide
+from rankscope.rank.functional import functional_rank, truncation_curve
+from rankscope.rank.records import (
+    CurvePoint,
+    FunctionalRank,
+    Recovery,
+    RequiredRank,
+    SkillFindings,
+    SpectralSummary,
+)
+from rankscope.rank.recovery import recovery
+from rankscope.rank.required import gain_interval, reference_scores, required_rank
+from rankscope.spectra.estimators import ESTIMATORS, EmptySpectrum
+from rankscope.spectra.low_rank_svd import singular_values
+from rankscope.stats.crossed import crossed_interval
+from rankscope.stats.interval import Interval
+from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
+from rankscope.tasks.catalog import load_task
+from rankscope.tasks.twins import TwinTask
+from rankscope.train.cell import ArmSpec, LoraSpec
+from rankscope.train.training import FINAL
+
+SHARES = (0.9, 0.95)
+"""Values of q that every rank statement is made at; the first is the primary one."""
+IMPROVING = 0.01
+"""A cell that gains more than this over its last fifth has not converged (in nats for planted skills)."""
+
+
+@dataclass(frozen=True)
+class SkillTables:
+    """Everything measured on one skill. Cells are listed by (arm label, seed); diverged ones are absent."""
+
+    base: pl.DataFrame
+    test: dict[tuple[str, int], pl.DataFrame]
+    convergence: dict[tuple[str, int], pl.DataFrame]
+    truncation: dict[tuple[str, int], pl.DataFrame]
+    folders: dict[tuple[str, int], Path]
+    keys: dict[tuple[str, int], str]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One score of a skill as arrays: arm label -> [seeds, items], over the seeds that every arm finished."""
+
+    by_arm: dict[str, np.ndarray]
+    reference_N: np.ndarray
+    base_N: np.ndarray
+    seeds: tuple[int, ...]
+
+
+def primary_column(skill: SkillPlan) -> str:
+    """The score that ranks are judged by: exact output, or nats for planted skills."""
+    return "nats" if skill.mode == "planted" else "exact_output"
+
+
+def whole_seeds(skill: SkillPlan, tables: SkillTables) -> tuple[int, ...]:
+    """Seeds that every arm finished without diverging."""
+    labels = [arm.label for arm in skill.arms]
+    return tuple(seed for seed in skill.seeds if all((label, seed) in tables.test for label in labels))
+
+
+def scores_of(skill: SkillPlan, tables: SkillTables, column: str) -> Scores:
+    """One score of every arm. Raises BadInput when no seed is whole."""
+    seeds = whole_seeds(skill, tables)
+    if not seeds:
+        raise BadInput(f"Every seed of {skill.key} has a diverged cell; lower its learning rates and run again.")
+    by_arm = {
+        arm.label: wide(pl.concat(tables.test[arm.label, seed] for seed in seeds), column)[2] for arm in skill.arms
+    }
+    base_N = tables.base[column].cast(pl.Float64).to_numpy()
+    chance = tables.base["chance"].cast(pl.Float64).to_numpy() if uses_chance(skill) else None
+    return Scores(by_arm, reference_scores(base_N, chance), base_N, seeds)
+
+
+def uses_chance(skill: SkillPlan) -> bool:
+    """Whether exact output can be had by guessing among the candidates: in direct mode only."""
+    task = load_task(skill.task)
+    return isinstance(task, TwinTask) and task.knobs.mode == "direct"
+
+
+def skill_findings(plan: StudyPlan, skill: SkillPlan, tables: SkillTables) -> SkillFindings:
+    """All findings on one skill."""
+    scores = scores_of(skill, tables, primary_column(skill))
+    unsettled = {arm.label: improving_seeds(skill, arm, tables, scores.seeds) for arm in skill.arms}
+    diverged = {arm.label: sum((arm.label, seed) not in tables.test for seed in skill.seeds) for arm in skill.arms}
+    column = primary_column(skill)
+    chance = tables.base["chance"].cast(pl.Float64)
+    return SkillFindings(
+        name=skill.name,
+        task=skill.task,
+        mode=skill.mode,
+        descriptive=skill.descriptive,
+        n_seeds=len(scores.seeds),
+        n_items=len(scores.base_N),
+        budget=_budget_words(skill),
+        chance=float(chance.mean()) if uses_chance(skill) else None,  # type: ignore[arg-type]
+        chance_forced=None if chance.null_count() else float(chance.mean()),  # type: ignore[arg-type]
+        shortcuts=shortcut_levels(skill),
+        base_score=float(scores.base_N.mean()),
+        base_scores=_base_scores(tables.base, column),
+        curve=tuple(
+            _curve_point(plan, skill, arm, tables, scores, unsettled[arm.label], diverged[arm.label])
+            for arm in skill.arms
+        ),
+        required=_required(skill, scores, unsettled),
+        functional=tuple(_functional(skill, rank, q, tables, scores) for rank in skill.functional for q in SHARES),
+        spectral=tuple(_spectral(arm, tables, scores.seeds) for arm in skill.lora_arms),
+        recovery=_recovery(skill, scores),
+        flags=_flags(unsettled, diverged),
+    )
+
+
+def _budget_words(skill: SkillPlan) -> str:
+    budget = skill.budget
+    seen = "each seen once" if budget.n_epochs == 1 else f"each seen {budget.n_epochs} times"
+    return f"{budget.n_steps:,} steps of {budget.batch_size} items, {seen}"
+
+
+def shortcut_levels(skill: SkillPlan) -> dict[str, float]:
+    """Exact output of shortcuts that write the trace but do not find the answer."""
+    task = load_task(skill.task)
+    if not isinstance(task, TwinTask):
+        return {}
+    knobs = task.knobs
+    if knobs.labels == "shuffled":
+        return {}
+    if knobs.mode == "direct":
+        return {"any leaf": 1 / (knobs.chains + knobs.distractors)}
+    if knobs.mode == "trace" and task.question == "hop":
+        return {}
+    return {"trace right, then any end of it": 1 / knobs.chains}
+
+
+def _base_scores(base: pl.DataFrame, primary: str) -> dict[str, float]:
+    columns = ("exact_output", "answer_correct", "answer_given_trace", "forced_choice", "nats")
+    means = {name: base[name].cast(pl.Float64).mean() for name in columns if name != primary}
+    return {name: float(mean) for name, mean in means.items() if mean is not None}  # type: ignore[arg-type]
+
+
+def improving_seeds(skill: SkillPlan, arm: ArmSpec, tables: SkillTables, seeds: tuple[int, ...]) -> int:
+    """Seeds whose validation score still rose by more than IMPROVING over the last fifth of training."""
+    column = primary_column(skill)
+    count = 0
+    for seed in seeds:
+        frame = tables.convergence[arm.label, seed]
+        means = frame.group_by("step").agg(pl.col(column).cast(pl.Float64).mean()).sort("step")[column]
+        count += float(means[-1] - means[0]) > IMPROVING
+    return count
+
+
+def _curve_point(
+    plan: StudyPlan,
+    skill: SkillPlan,
+    arm: ArmSpec,
+    tables: SkillTables,
+    scores: Scores,
+    unsettled: int,
+    diverged: int,
+) -> CurvePoint:
+    frame = pl.concat(tables.test[arm.label, seed] for seed in scores.seeds)
+    primary_SN = scores.by_arm[arm.label]
+    right = frame.with_columns((pl.col("n_right") / pl.col("n_decisions")).alias("nats"))
+    return CurvePoint(
+        arm=arm.label,
+        rank=arm.rank if isinstance(arm, LoraSpec) else None,
+        lr=plan.rates[rate_name(skill, arm)],
+        score=crossed_interval(primary_SN),
+        gain=gain_interval(primary_SN, scores.reference_N),
+        answer_correct=_other(frame, "answer_correct"),
+        answer_given_trace=_other(frame, "answer_given_trace"),
+        decisions_right=None if frame["n_decisions"].null_count() else _other(right, "nats"),
+        forced_choice=_other(frame, "forced_choice"),
+        not_converged_seeds=unsettled,
+        diverged_seeds=diverged,
+        cells=tuple(tables.keys[arm.label, seed] for seed in scores.seeds),
+    )
+
+
+def _other(frame: pl.DataFrame, column: str) -> Interval | None:
+    return None if frame[column].null_count() else crossed_interval(wide(frame, column)[2])
+
+
+def _required(skill: SkillPlan, scores: Scores, unsettled: dict[str, int]) -> tuple[RequiredRank, ...]:
+    ranks = {arm.rank: scores.by_arm[arm.label] for arm in skill.lora_arms}
+    if not ranks or "dense" not in scores.by_arm:
+        return ()
+    most = len(scores.seeds) / 2
+    not_converged = any(count > most for count in unsettled.values())
+    full = scores.by_arm.get("full")
+    return tuple(
+        required_rank(ranks, scores.by_arm["dense"], full, scores.reference_N, q, not_converged) for q in SHARES
+    )
+
+
+def _recovery(skill: SkillPlan, scores: Scores) -> tuple[Recovery, ...]:
+    full = scores.by_arm.get("full")
+    if full is None:
+        return ()
+    arms = [arm.label for arm in skill.arms if arm.label != "full"]
+    return tuple(recovery(scores.by_arm[label], full, scores.reference_N, label) for label in arms)
+
+
+def _functional(skill: SkillPlan, rank: int, q: float, tables: SkillTables, scores: Scores) -> FunctionalRank:
+    label = LoraSpec(rank=rank).label
+    frames = [tables.truncation[label, seed] for seed in scores.seeds]
+    column = primary_column(skill)
+    curves = {control: truncation_curve(frames, control, column) for control in skill.controls}
+    n_items = curves["energy"].scores_SKN.shape[2]
+    return functional_rank(label, curves, scores.reference_N[:n_items], q)
+
+
+def _spectral(arm: LoraSpec, tables: SkillTables, seeds: tuple[int, ...]) -> SpectralSummary:
+    """Estimators over sites and seeds; an update that is zero counts as rank 0."""
+    spectra = [_spectra(tables.folders[arm.label, seed]) for seed in seeds]
+    sites = list(spectra[0])
+    estimates = {
+        name: np.array([[_estimate(estimator, found[site]) for site in sites] for found in spectra])
+        for name, estimator in ESTIMATORS.items()
+    }
+    return SpectralSummary(
+        arm=arm.label,
+        nominal_rank=arm.rank,
+        estimators={name: crossed_interval(values_SL.mean(1, keepdims=True)) for name, values_SL in estimates.items()},
+        by_site={
+            site: {name: float(values_SL[:, index].mean()) for name, values_SL in estimates.items()}
+            for index, site in enumerate(sites)
+        },
+        singular_values={site: tuple(np.mean([found[site] for found in spectra], axis=0).tolist()) for site in sites},
+    )
+
+
+def _spectra(folder: Path) -> dict[str, np.ndarray]:
+    weights = read_adapter(folder / FINAL)
+    return {site: singular_values(f.A_RI, f.B_OR, f.s).numpy() for site, f in weights.items()}
+
+
+def _estimate(estimator: Callable[[Tensor], float], values: np.ndarray) -> float:
+    try:
+        return estimator(torch.from_numpy(values))
+    except EmptySpectrum:
+        return 0.0
+
+
+def _flags(unsettled: dict[str, int], diverged: dict[str, int]) -> tuple[str, ...]:
+    still = [f"{label} ({count} seeds)" for label, count in unsettled.items() if count]
+    lost = [f"{label} ({count} seeds)" for label, count in diverged.items() if count]
+    flags = []
+    if still:
+        flags.append(f"still improving by more than a point over the last fifth of training: {', '.join(still)}")
+    if lost:
+        flags.append(f"diverged, and left out in every arm: {', '.join(lost)}")
+    return tuple(flags)

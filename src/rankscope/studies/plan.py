@@ -1,0 +1,107 @@
+"""A study as data: skills, arms, seeds and learning rates, from which every cell follows."""
+
+from collections.abc import Iterator
+from typing import Literal, Self
+
+from pydantic import Field, PositiveInt, model_validator
+
+from rankscope.base.config import Config
+from rankscope.base.device import Precision
+from rankscope.base.errors import BadInput
+from rankscope.base.seeds import Seeds
+from rankscope.train.cell import ArmSpec, Budget, Cell, LoraSpec, OptimiserSpec
+
+Control = Literal["energy", "random", "bottom", "rescaled", "sensitivity", "global"]
+ALL_CONTROLS: tuple[Control, ...] = ("energy", "random", "bottom", "rescaled", "sensitivity", "global")
+
+
+class SkillPlan(Config):
+    """One skill in one mode, with everything that is trained on it."""
+
+    name: str
+    """Short label, such as `HashHop`; one per plan and mode."""
+    mode: str
+    """`matched`, `trace`, `direct`, `null` or `planted`."""
+    task: str
+    """Task name with knobs."""
+    arms: tuple[ArmSpec, ...]
+    seeds: tuple[int, ...]
+    budget: Budget
+    n_test: PositiveInt
+    """Test items, frozen and shared by all cells."""
+    leaves_of: str | None = None
+    """Keep only the test items at whose index this HashHop task ends at a leaf, so that twins share their maps."""
+    functional: tuple[int, ...] = ()
+    """Nominal ranks whose adapters are truncated to find the functional rank."""
+    controls: tuple[Control, ...] = ALL_CONTROLS
+    n_truncation: PositiveInt = 250
+    """Test items on which truncations are scored (the first ones)."""
+    generate: bool = True
+    """Whether answers after the model's own trace are generated too."""
+    descriptive: bool = False
+    """True where nothing is claimed."""
+
+    @property
+    def key(self) -> str:
+        """Mode and name, unique within a plan."""
+        return f"{self.mode}/{self.name}"
+
+    @property
+    def lora_arms(self) -> list[LoraSpec]:
+        """LoRA arms by rising rank."""
+        return sorted((arm for arm in self.arms if isinstance(arm, LoraSpec)), key=lambda arm: arm.rank)
+
+
+class StudyPlan(Config):
+    """A whole study. `rates` holds one learning rate per skill and arm."""
+
+    study: str
+    """Name and form, such as `first_look:quick`."""
+    title: str
+    base: str
+    skills: tuple[SkillPlan, ...]
+    rates: dict[str, float]
+    """`mode/name/arm` -> peak learning rate."""
+    flags: tuple[str, ...] = ()
+    """Such as `confounded: ...` when the rates were tuned under other settings."""
+    precision: Precision = "fp32"
+    shows: tuple[str, ...] = Field(default=())
+    """Committed studies whose results stand beside this one's in the report."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        keys = [skill.key for skill in self.skills]
+        if len(set(keys)) != len(keys):
+            raise BadInput(f"Two skills of {self.study} share a mode and a name: {keys}.")
+        missing = [
+            name for skill in self.skills for arm in skill.arms if (name := rate_name(skill, arm)) not in self.rates
+        ]
+        if missing:
+            raise BadInput(f"{self.study} has no learning rate for {', '.join(missing)}. Run its tuning first.")
+        return self
+
+    def cell(self, skill: SkillPlan, arm: ArmSpec, seed: int) -> Cell:
+        """The training of one arm with one study seed."""
+        return Cell(
+            base=self.base,
+            task=skill.task,
+            arm=arm,
+            optimiser=OptimiserSpec(lr=self.rates[rate_name(skill, arm)]),
+            budget=skill.budget,
+            seeds=Seeds.all(seed),
+            precision=self.precision,
+        )
+
+    def cells(self) -> Iterator[tuple[SkillPlan, ArmSpec, int, Cell]]:
+        """Every training, seed by seed, so that an interrupted study holds whole seeds."""
+        seeds = sorted({seed for skill in self.skills for seed in skill.seeds})
+        for seed in seeds:
+            for skill in self.skills:
+                if seed in skill.seeds:
+                    for arm in skill.arms:
+                        yield skill, arm, seed, self.cell(skill, arm, seed)
+
+
+def rate_name(skill: SkillPlan, arm: ArmSpec) -> str:
+    """Key of an arm's learning rate."""
+    return f"{skill.key}/{arm.label}"

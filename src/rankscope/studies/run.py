@@ -1,0 +1,146 @@
+"""Runs a study: open the run folder, train, score, find, report. Stopped anywhere, the same call goes on."""
+
+import platform
+import time
+from pathlib import Path
+
+from rankscope.base.machine import git_state, machine_facts
+from rankscope.base.paths import runs_root
+from rankscope.lm.bases import Base, load_base
+from rankscope.rank.records import CalibrationRow, SkillFindings, StudyFindings, read_findings, write_findings
+from rankscope.report.page import write_report
+from rankscope.runs.folder import RunFolder, verify_finished
+from rankscope.studies.answers import calibration_answer, first_look_answer
+from rankscope.studies.calibration_findings import calibration_rows
+from rankscope.studies.catalog import find_study
+from rankscope.studies.claims import less_rank_card
+from rankscope.studies.findings import SkillTables, skill_findings
+from rankscope.studies.plan import StudyPlan
+from rankscope.studies.progress import meter, say
+from rankscope.studies.rates import confounded_flags, read_rates
+from rankscope.studies.stages import (
+    Trained,
+    read_tables,
+    resolve_workers,
+    score_stage,
+    tell_cost,
+    train_stage,
+    write_records,
+)
+from rankscope.studies.tuning import run_tuning
+
+FINDINGS, REPORT = "records/findings.json", "report.html"
+RESULTS = Path(__file__).parents[3] / "docs" / "results"
+"""Committed studies; not part of an installed package."""
+
+
+def run_study(name: str, out: Path | None = None, workers: int = 0, device: str = "auto") -> Path:
+    """Runs `NAME[:FORM]` and returns its run folder, with `records/findings.json` and `report.html` in it.
+
+    `workers` 0 fills the cores. A finished study is verified and returned as it is. Raises UnknownName for a study
+    that does not exist, RunLocked when another process is in the folder.
+    """
+    entry, form = find_study(name)
+    plan = entry.plan(form)
+    folder = out or runs_root() / plan.study.replace(":", "-")
+    n_workers = resolve_workers(workers, device)
+    with RunFolder.open(folder, plan.model_dump(mode="json"), kind="study") as run:
+        if run.finished:
+            verify_finished(folder)
+            say(f"{plan.study} is finished already; nothing to do.")
+            return folder
+        started = time.monotonic()
+        cells = [cell for *_, cell in plan.cells()]
+        if not any((folder / "cells").glob("*/done.json")):
+            tell_cost(cells, device, n_workers)
+        if form == "tune":
+            run_tuning(plan, folder, device, n_workers)
+        else:
+            trained = train_stage(plan, folder, device, n_workers)
+            score_stage(plan, trained, folder, device, n_workers)
+            _conclude(plan, trained, folder, device, time.monotonic() - started)
+        run.finish()
+    return folder
+
+
+def _conclude(plan: StudyPlan, trained: list[Trained], folder: Path, device: str, time_s: float) -> None:
+    """Records and report."""
+    tables = {skill.key: read_tables(skill, trained, folder) for skill in plan.skills}
+    write_records(trained, tables, folder)
+    base = load_base(plan.base)
+    findings = study_findings(plan, base, tables, _provenance(plan, device, time_s))
+    write_findings(folder / FINDINGS, findings)
+    write_report(folder / FINDINGS, folder / REPORT, committed_findings(plan))
+
+
+def study_findings(
+    plan: StudyPlan, base: Base, tables: dict[str, SkillTables], provenance: dict[str, str]
+) -> StudyFindings:
+    """Everything that the tables say."""
+    table = read_rates(plan.study.partition(":")[0])
+    flags = confounded_flags(table, base.content_hash, plan.skills) if table else ("confounded: rates not tuned",)
+    with meter("statistics", len(plan.skills)) as bar:
+        found: dict[str, SkillFindings] = {}
+        for skill in plan.skills:
+            one = skill_findings(plan, skill, tables[skill.key])
+            mine = tuple(flag for flag in flags if skill.key in flag or "rates not tuned" in flag)
+            found[skill.key] = one.model_validate(one.model_dump() | {"flags": (*one.flags, *mine)})
+            bar.advance(1)
+    skills = tuple(found.values())
+    planted = any(skill.mode == "planted" for skill in plan.skills)
+    calibration, source = (calibration_rows(plan, base, found), plan.study) if planted else committed_calibration()
+    command = f"rankscope study {plan.study}"
+    card = less_rank_card(skills, command)
+    claims = (card,) if card else ()
+    return StudyFindings(
+        study=plan.study,
+        title=plan.title,
+        answer=calibration_answer(calibration) if planted else first_look_answer(skills, claims, calibration),
+        base=base.name,
+        base_hash=base.content_hash,
+        skills=skills,
+        claims=claims,
+        calibration=calibration,
+        calibration_source=source,
+        reproduce=_reproduce(plan, command),
+        provenance=provenance,
+    )
+
+
+def committed_calibration() -> tuple[tuple[CalibrationRow, ...], str | None]:
+    """Calibration rows of the committed run, and where they come from; none where the package stands alone."""
+    path = RESULTS / "calibration" / FINDINGS
+    return (read_findings(path).calibration, "docs/results/calibration") if path.exists() else ((), None)
+
+
+def committed_findings(plan: StudyPlan) -> Path | None:
+    """Findings of the committed full form, to be shown beside another form of the same study."""
+    stem, _, form = plan.study.partition(":")
+    path = RESULTS / stem / FINDINGS
+    return path if path.exists() and form in ("quick", "smoke") and "first_look" in plan.shows else None
+
+
+def _reproduce(plan: StudyPlan, command: str) -> dict[str, str]:
+    stem = plan.study.partition(":")[0]
+    return {
+        "this study": command,
+        "this page from its records": "rankscope report RUN_FOLDER",
+        "learning rates": f"rankscope study {stem}:tune",
+        "calibration": "rankscope study calibration:quick",
+        "the base": f"rankscope base build {plan.base} --out FOLDER",
+    }
+
+
+def _provenance(plan: StudyPlan, device: str, time_s: float) -> dict[str, str]:
+    state = git_state(Path(__file__).parent) or {}
+    facts = machine_facts()
+    commit = str(state.get("commit", "unknown"))[:12] + (" with local changes" if state.get("dirty") else "")
+    return {
+        "commit": commit,
+        "executor": "reference (transformers and PEFT), one thread per worker",
+        "precision": plan.precision,
+        "device": device,
+        "time": f"{time_s / 60:.0f} min in the last sitting",
+        "python": platform.python_version(),
+        **{name: str(value) for name, value in facts.items()},
+    }

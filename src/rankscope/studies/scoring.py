@@ -1,0 +1,160 @@
+"""Scoring jobs: each trained cell and the base, scored once into a table of its own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import polars as pl
+import torch
+
+from rankscope.adapters.attach import attached
+from rankscope.adapters.planted import teacher_of
+from rankscope.adapters.read import read_adapter
+from rankscope.evals.score import score_cell, score_variant
+from rankscope.evals.teacher_forced import Teacher, completion_log_probs
+from rankscope.lm.bases import Base, load_base
+from rankscope.rank.functional import Probe, truncation_curves
+from rankscope.runs.tables import write_table
+from rankscope.studies.plan import SkillPlan
+from rankscope.tasks.catalog import load_items
+from rankscope.tasks.encoded import EncodedItems
+from rankscope.train.training import FINAL
+
+TEST_SEED, VALIDATION_SEED = 0, 0
+N_VALIDATION = 300
+"""Validation items that convergence is judged on, and learning rates are chosen by."""
+_DRAWN_PER_KEPT = 4
+
+ScoreKind = Literal["test", "convergence", "truncation", "base"]
+
+
+@dataclass(frozen=True)
+class ScoreJob:
+    """One table to write: what to score, on which items."""
+
+    kind: ScoreKind
+    skill: SkillPlan
+    out: Path
+    cell: str = "base"
+    """Cell key; `base` for the untrained model."""
+    folder: Path | None = None
+    seed: int = -1
+    n_steps: int = 0
+
+
+def items_to_test(base: Base, skill: SkillPlan) -> EncodedItems:
+    """The skill's frozen test items; with `leaves_of`, those whose HashHop twin ends at a leaf."""
+    if skill.leaves_of is None:
+        return load_items(skill.task, "test", skill.n_test, TEST_SEED, base.tokenizer)
+    n_drawn = skill.n_test * _DRAWN_PER_KEPT
+    at_leaf = load_items(skill.leaves_of, "test", n_drawn, TEST_SEED, base.tokenizer).groups["ends_at_leaf"]
+    rows = np.flatnonzero(at_leaf == 1)[: skill.n_test]
+    assert len(rows) == skill.n_test
+    return load_items(skill.task, "test", n_drawn, TEST_SEED, base.tokenizer).take(rows)
+
+
+@dataclass
+class Scorer:
+    """job -> its table on disk; base, items and teachers stay in memory between jobs."""
+
+    base_name: str
+    device: str
+    n_threads: int = 1
+    _base: Base | None = None
+    _items: dict[tuple[str, str], EncodedItems] = field(default_factory=dict)
+    _teachers: dict[tuple[str, str], Teacher | None] = field(default_factory=dict)
+
+    def __call__(self, job: ScoreJob) -> Iterator[Path]:
+        """Writes the job's table, unless it is there already, and yields its path."""
+        if not job.out.exists():
+            torch.set_num_threads(self.n_threads)
+            write_table(job.out, self._table(job))
+        yield job.out
+
+    @property
+    def base(self) -> Base:
+        """The study's base, loaded once."""
+        if self._base is None:
+            self._base = load_base(self.base_name, device=self.device)
+        return self._base
+
+    def _table(self, job: ScoreJob) -> pl.DataFrame:
+        if job.kind == "truncation":
+            return self._truncations(job)
+        if job.kind == "convergence":
+            return pl.concat(
+                self._cell_table(job, "validation", snapshot, generate=False) for snapshot in ("early", FINAL)
+            )
+        if job.kind == "base":
+            items, teacher = self._items_and_teacher(job.skill, "test")
+            return score_variant(
+                self.base.model, items, cell="base", seed=-1, step=0, generate=job.skill.generate, teacher=teacher
+            )
+        return self._cell_table(job, "test", FINAL, job.skill.generate)
+
+    def _cell_table(self, job: ScoreJob, split: str, snapshot: str, generate: bool) -> pl.DataFrame:
+        assert job.folder is not None
+        items, teacher = self._items_and_teacher(job.skill, split)
+        step = job.n_steps if snapshot == FINAL else 0
+        return score_cell(
+            self.base,
+            job.folder,
+            items,
+            cell=job.cell,
+            seed=job.seed,
+            step=step,
+            snapshot="adapter" if snapshot == FINAL else "early",
+            generate=generate,
+            teacher=teacher,
+        )
+
+    def _truncations(self, job: ScoreJob) -> pl.DataFrame:
+        assert job.folder is not None
+        items, _ = self._items_and_teacher(job.skill, "test")
+        few = items.take(slice(0, job.skill.n_truncation))
+        probe, probe_teacher = self._items_and_teacher(job.skill, "validation")
+        curves = truncation_curves(
+            self.base.model,
+            read_adapter(job.folder / FINAL),
+            few,
+            eval_seed=job.seed,
+            controls=job.skill.controls,
+            teacher=self._teacher(job.skill, "test few", few),
+            order_on=Probe(probe, probe_teacher) if "sensitivity" in job.skill.controls else None,
+            n_draws=1,
+        )
+        return curves.with_columns(pl.lit(job.cell).alias("cell"), pl.lit(job.seed, dtype=pl.Int32).alias("seed"))
+
+    def _items_and_teacher(self, skill: SkillPlan, split: str) -> tuple[EncodedItems, Teacher | None]:
+        key = (skill.key, split)
+        if key not in self._items:
+            self._items[key] = (
+                items_to_test(self.base, skill)
+                if split == "test"
+                else load_items(skill.task, split, N_VALIDATION, VALIDATION_SEED, self.base.tokenizer)
+            )
+        return self._items[key], self._teacher(skill, split, self._items[key])
+
+    def _teacher(self, skill: SkillPlan, split: str, items: EncodedItems) -> Teacher | None:
+        """The teacher's log-probabilities on these items, for planted skills."""
+        key = (skill.key, split)
+        if key not in self._teachers:
+            self._teachers[key] = planted_teacher(self.base, items)
+        return self._teachers[key]
+
+
+def planted_teacher(base: Base, items: EncodedItems) -> Teacher | None:
+    """Log-probabilities of the base plus the planted update; None for tasks that are not planted."""
+    if items.objective != "distill":
+        return None
+    update = teacher_of(base, items.task)
+    assert update is not None
+    with attached(base.model, update):
+        return completion_log_probs(base.model, items)
+
+
+def build_scorer(base_name: str, device: str) -> Scorer:
+    """A scorer for a process of its own."""
+    return Scorer(base_name, device)

@@ -1,0 +1,109 @@
+"""Learning rates: every arm gets the same grid around its start, extended while the best is at an edge."""
+
+from pathlib import Path
+
+import polars as pl
+
+from rankscope.lm.bases import load_base
+from rankscope.studies.findings import primary_column
+from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
+from rankscope.studies.progress import say
+from rankscope.studies.rates import RateTable, settings_hash, write_rates
+from rankscope.studies.scoring import N_VALIDATION
+from rankscope.studies.stages import read_tables, score_stage, train_stage
+from rankscope.train.cell import ArmSpec
+
+GRID = (0.5, 1.0, 2.0)
+"""Multiples of the starting rate that every arm tries."""
+MOST_ROUNDS = 3
+"""The first grid and up to two extensions of a factor 2."""
+RATES_FILE = "records/rates.json"
+
+
+def run_tuning(plan: StudyPlan, folder: Path, device: str, workers: int) -> None:
+    """Trains the grid on tuning seeds, extends it where the best rate is at an edge, and writes the table of rates."""
+    scores: dict[str, dict[str, float]] = {}
+    wanted = {name: {_rounded(rate * factor) for factor in GRID} for name, rate in plan.rates.items()}
+    for _ in range(MOST_ROUNDS):
+        for column in _columns(wanted):
+            _try_rates(plan, column, folder, device, workers, scores)
+        wanted = {name: {edge} for name, tried in scores.items() if (edge := next_edge(tried)) is not None}
+        if not wanted:
+            break
+    open_edges = sorted(name for name, tried in scores.items() if next_edge(tried) is not None)
+    if open_edges:
+        say(f"Still best at an edge after {MOST_ROUNDS} rounds: {', '.join(open_edges)}")
+    base = load_base(plan.base)
+    table = RateTable(
+        study=plan.study,
+        base=plan.base,
+        settings={skill.key: settings_hash(base.content_hash, skill) for skill in plan.skills},
+        rates={name: best_rate(tried) for name, tried in scores.items()},
+        scores=scores,
+        tuning_seeds=tuple(sorted({seed for skill in plan.skills for seed in skill.seeds})),
+        n_validation=N_VALIDATION,
+    )
+    write_rates(folder / RATES_FILE, table)
+
+
+def _rounded(rate: float) -> float:
+    return float(f"{rate:.3g}")
+
+
+def _columns(wanted: dict[str, set[float]]) -> list[dict[str, float]]:
+    """Rates to try, at most one per arm at a time."""
+    most = max(map(len, wanted.values()), default=0)
+    return [{name: sorted(rates)[turn] for name, rates in wanted.items() if len(rates) > turn} for turn in range(most)]
+
+
+def _try_rates(
+    plan: StudyPlan,
+    rates: dict[str, float],
+    folder: Path,
+    device: str,
+    workers: int,
+    scores: dict[str, dict[str, float]],
+) -> None:
+    """Trains and scores every arm that has a rate to try; adds mean validation scores to `scores`."""
+    skills = tuple(found for skill in plan.skills if (found := _only(skill, rates)) is not None)
+    part = plan.model_validate(plan.model_dump() | {"skills": [s.model_dump() for s in skills], "rates": rates})
+    trained = train_stage(part, folder, device, workers)
+    score_stage(part, trained, folder, device, workers)
+    for skill in part.skills:
+        tables = read_tables(skill, trained, folder)
+        for arm in skill.arms:
+            frames = [tables.convergence.get((arm.label, seed)) for seed in skill.seeds]
+            name = rate_name(skill, arm)
+            scores.setdefault(name, {})[f"{rates[name]:g}"] = _validation_score(skill, frames)
+
+
+def _only(skill: SkillPlan, rates: dict[str, float]) -> SkillPlan | None:
+    """The skill with the arms that have a rate to try; nothing is truncated or generated while tuning."""
+    arms: tuple[ArmSpec, ...] = tuple(arm for arm in skill.arms if rate_name(skill, arm) in rates)
+    if not arms:
+        return None
+    changes = {"arms": [arm.model_dump() for arm in arms], "functional": (), "generate": False}
+    return skill.model_validate(skill.model_dump() | changes)
+
+
+def _validation_score(skill: SkillPlan, frames: list[pl.DataFrame | None]) -> float:
+    """Mean final score over tuning seeds; a diverged cell counts as the worst there is."""
+    if any(frame is None for frame in frames):
+        return -1e9
+    column = primary_column(skill)
+    finals = [frame.filter(pl.col("step") > 0)[column].cast(pl.Float64).mean() for frame in frames if frame is not None]
+    return float(sum(finals) / len(finals))  # type: ignore[arg-type]
+
+
+def best_rate(tried: dict[str, float]) -> float:
+    """The rate with the best score; of equals, the smaller."""
+    return min((float(rate) for rate in tried), key=lambda rate: (-tried[f"{rate:g}"], rate))
+
+
+def next_edge(tried: dict[str, float]) -> float | None:
+    """The rate beyond the edge at which the best one lies; None when the best lies inside, or nothing was learnt."""
+    rates = sorted(float(rate) for rate in tried)
+    best = best_rate(tried)
+    if len(set(tried.values())) == 1 or rates[0] < best < rates[-1]:
+        return None
+    return _rounded(best / 2 if best == rates[0] else best * 2)

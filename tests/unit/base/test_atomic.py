@@ -1,0 +1,38 @@
+"""Writes are whole or absent."""
+
+import errno
+from pathlib import Path
+
+import pytest
+
+from rankscope.base.atomic import atomic_path, disk_errors, write_json, write_text
+from rankscope.base.errors import OutOfSpace
+
+
+def half_write(path: Path) -> None:
+    path.write_text("half")
+    raise IndexError
+
+
+def test_a_failed_write_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
+    target = tmp_path / "new folder" / "a.txt"
+    write_text(target, "old")
+    with pytest.raises(IndexError), atomic_path(target) as temporary:
+        half_write(temporary)
+    assert target.read_text() == "old"
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_json_is_sorted_and_has_no_nan(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", {"b": 1, "a": None})
+    assert (tmp_path / "a.json").read_text() == '{\n  "a": null,\n  "b": 1\n}\n'
+    with pytest.raises(ValueError, match="JSON compliant"):
+        write_json(tmp_path / "a.json", float("nan"))
+    assert (tmp_path / "a.json").read_text().startswith("{")
+
+
+def test_a_full_disk_has_its_own_error(tmp_path: Path) -> None:
+    with pytest.raises(OutOfSpace, match="free some space"), disk_errors(tmp_path):
+        raise OSError(errno.ENOSPC, "full")
+    with pytest.raises(PermissionError), disk_errors(tmp_path):
+        raise PermissionError(errno.EACCES, "no")

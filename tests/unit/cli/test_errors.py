@@ -1,0 +1,74 @@
+"""Mistakes of the user's: exit code 2 and one sentence; no traceback."""
+
+import pytest
+
+from rankscope.cli import doctor
+
+BAD = {
+    "no adapter": (("rank", "nowhere"), "No adapter folder nowhere"),
+    "no run folder": (("report", "nowhere"), "No run folder nowhere"),
+    "unknown task": (("task", "check", "hashop"), "Near matches: hashhop"),
+    "unknown knob": (("task", "check", "hashhop:line=3"), "lines"),
+    "no map to check": (("task", "check", "planted:k=2"), "has no map"),
+    "unknown split": (("task", "export", "hashhop", "--out", "x.jsonl", "--split", "dev"), "train, validation or test"),
+    "unknown study": (("study", "first_lok:quick"), "Near matches: first_look"),
+    "unknown form": (("study", "first_look:quik"), "Near matches: quick"),
+    "no recipe": (("base", "build", "tiny-gtp2"), "Near matches: tiny-gpt2"),
+    "unknown base": (("base", "show", "./nowhere"), "No base './nowhere'"),
+    "unknown kind": (("train", "--task", "hashhop", "--base", "b", "--out", "o", "--kind", "vera"), "lora, rslora"),
+    "negative rate": (("train", "--task", "hashhop", "--base", "b", "--out", "o", "--lr", "-1"), "lr: Input should be"),
+    "unknown device": (("train", "--task", "hashhop", "--base", "b", "--out", "o", "--device", "tpu"), "--device must"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_sentence(rankscope, tmp_path, monkeypatch, case):
+    monkeypatch.chdir(tmp_path)
+    arguments, expected = BAD[case]
+    ran = rankscope(*arguments)
+    assert ran.code == 2
+    assert ran.out == ""
+    assert expected in ran.err
+    assert ran.err.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("arguments", [("train",), ("rank",), ("rank", "a", "--jsn"), ("nosuch",), ("task", "check")])
+def test_wrong_usage_exits_with_2(rankscope, arguments):
+    ran = rankscope(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert "Error" in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_a_rank_above_the_smallest_site_is_refused(rankscope, tiny_model_folder, tmp_path):
+    base = tiny_model_folder("gpt2")
+    ran = rankscope("train", "--task", "hashhop", "--base", base, "--rank", "17", "--out", tmp_path / "out")
+    assert ran.code == 2
+    assert "at most 16" in ran.err
+    assert not (tmp_path / "out").exists()
+
+
+def test_interrupting_says_how_to_go_on(rankscope, monkeypatch):
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(doctor, "found", interrupt)
+    ran = rankscope("doctor")
+    assert ran.code == 130
+    assert "same command again" in ran.err
+
+
+def test_a_bug_of_ours_is_not_hidden(rankscope, monkeypatch):
+    def fail() -> None:
+        raise ValueError("a bug")
+
+    monkeypatch.setattr(doctor, "found", fail)
+    with pytest.raises(ValueError, match="a bug"):
+        rankscope("doctor")
+
+
+def test_debug_shows_the_traceback(rankscope, monkeypatch):
+    monkeypatch.setenv("RANKSCOPE_DEBUG", "1")
+    with pytest.raises(LookupError, match="No adapter folder"):
+        rankscope("rank", "nowhere")

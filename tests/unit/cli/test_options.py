@@ -1,0 +1,45 @@
+"""The options of every command, pinned: a new knob goes into a config, not into a flag."""
+
+import typer.main
+
+from rankscope.cli.main import app
+
+PINNED = {
+    "base build": "NAME --out",
+    "base list": "--json",
+    "base show": "NAME --json",
+    "doctor": "--json",
+    "rank": "ADAPTER --json",
+    "report": "RUN_FOLDER --out",
+    "studies": "--json",
+    "study": "NAME --out --workers --device",
+    "task check": "NAME --n --seed --json",
+    "task export": "NAME --out --n --split --seed",
+    "task list": "--json",
+    "task show": "NAME -n --seed",
+    "train": "--task --base --out --rank --kind --lr --sites --items --batch --seed --device --json",
+}
+
+
+def commands(group, prefix=""):
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, f"{prefix}{name} ")
+        else:
+            yield prefix + name, command
+
+
+def test_every_option_is_pinned():
+    found = {
+        name: " ".join(
+            parameter.opts[0] if parameter.param_type_name == "option" else parameter.name.upper()
+            for parameter in command.params
+            if parameter.name != "help"
+        )
+        for name, command in commands(typer.main.get_command(app))
+    }
+    assert found == PINNED
+
+
+def test_every_command_says_what_it_does():
+    assert all(command.help for _, command in commands(typer.main.get_command(app)))
