@@ -3,6 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ MOMENT_ITEMS, MOMENT_SEED = 512, 0
 """Maps on which a site's input is measured before an update is planted there."""
 _BATCH = 64
 _CALIBRATION = 64
-_ENERGY_SHARE = 0.95
+_ENERGY_SHARE = 0.5
 _STRENGTHS = tuple(2.0 ** (quarter / 4) for quarter in range(-24, 25))
 
 
@@ -76,7 +77,7 @@ def planted_update(
 
     Rows of A are orthonormal under the second moment of the site's input (over these tokens), columns of B are
     orthogonal with the strengths as lengths, so equal strength means equal output energy. Right directions lie in
-    the span of the input's leading eigenvectors (95 % of its energy), where a student can see them.
+    the span of the input's leading eigenvectors (half of its energy): in the rest, training is too slow to tell rank.
     scored_NT: tokens over which `nats` is meant, such as an item's completion; by default all but padding.
     Raises: BadInput when no strength up to 64 reaches `nats`, or the site has too few dimensions for k.
     """
@@ -217,6 +218,7 @@ def _is_diagonal(gram_RR: Tensor) -> bool:
     return float(cosines_RR.fill_diagonal_(0).abs().max()) < 1e-4
 
 
+@lru_cache(maxsize=64)
 def teacher_of(base: Base, task: str) -> AdapterWeights | None:
     """The planted update of a `planted:...` task on that base; None for every other task.
 

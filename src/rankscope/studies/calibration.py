@@ -21,9 +21,9 @@ FORMS: dict[str, dict[int, int]] = {
 }
 """Form -> planted rank -> repeats."""
 TUNING_TEACHER = 100
-BATCH, N_STEPS = 32, 150
+BATCH, N_STEPS = 32, 120
 NULL_KNOBS = "lines=8,chains=2,max_length=5,hops=2"
-START_RATES = {"rank 1": 2e-2, "rank 2": 2e-2, "rank 4": 2e-2, "rank 8": 2e-2, "dense": 4e-3}
+START_RATES = {"rank 1": 3e-2, "rank 2": 3e-2, "rank 4": 3e-2, "rank 8": 2e-2, "dense": 2e-3}
 NULL_RATE = 8e-3
 
 

@@ -5,7 +5,6 @@ from rankscope.rank.required import RankRatio, rank_ratio
 from rankscope.studies.first_look import CLAIM, RULE
 
 PAPER_RANGE = (1.5, 4.0)
-SAME_RANGE = (1 / 1.25, 1.25)
 MIN_SEEDS = 5
 
 
@@ -36,13 +35,15 @@ def judge(ratio: RankRatio, n_seeds: int, planning: RequiredRank, reasoning: Req
     """Verdict and reason from the ratio HashHop / HashChain, by RULE."""
     sets = f"HashHop: {planning.sentence} HashChain: {reasoning.sentence}"
     if n_seeds < MIN_SEEDS:
-        return "underpowered", f"{n_seeds} seeds; at least {MIN_SEEDS} are needed for any verdict. {sets}"
+        seeds = "1 seed" if n_seeds == 1 else f"{n_seeds} seeds"
+        return "underpowered", f"{seeds}; at least {MIN_SEEDS} are needed for any verdict. {sets}"
     blocked = {"no headroom", "placement-limited", "not converged", "underpowered"}
     if planning.verdict in blocked or reasoning.verdict in blocked:
         return "undecided", f"A required rank could not be told. {sets}"
     if ratio.low is not None and ratio.low > 1:
         inside = ratio.high is not None and ratio.low >= PAPER_RANGE[0] and ratio.high <= PAPER_RANGE[1]
-        return "supported", f"The whole ratio lies above 1{', within the paper`s 2-3 times' if inside else ''}. {sets}"
+        size = ", within the paper's 2-3 times" if inside else ", the paper's size of it undecided"
+        return "supported", f"The whole ratio lies above 1{size}. {sets}"
     if ratio.high is not None and ratio.high <= 1:
         return "refuted", f"The whole ratio lies at or below 1. {sets}"
     return "undecided", f"The ratio's interval holds 1. {sets}"

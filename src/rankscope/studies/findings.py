@@ -194,11 +194,14 @@ def _other(frame: pl.DataFrame, column: str) -> Interval | None:
 
 
 def _required(skill: SkillPlan, scores: Scores, unsettled: dict[str, int]) -> tuple[RequiredRank, ...]:
+    """Required rank at each share; `not converged` when dense, the denominator, still improved in most seeds.
+
+    An adapter that still improved makes its required rank an upper bound at this budget; the flags name it.
+    """
     ranks = {arm.rank: scores.by_arm[arm.label] for arm in skill.lora_arms}
     if not ranks or "dense" not in scores.by_arm:
         return ()
-    most = len(scores.seeds) / 2
-    not_converged = any(count > most for count in unsettled.values())
+    not_converged = unsettled["dense"] > len(scores.seeds) / 2
     full = scores.by_arm.get("full")
     return tuple(
         required_rank(ranks, scores.by_arm["dense"], full, scores.reference_N, q, not_converged) for q in SHARES

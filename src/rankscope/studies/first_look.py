@@ -87,7 +87,7 @@ def _skills(
 
 FORMS = {
     "full": {"ranks": (1, 2, 4, 8, 16), "seeds": (1, 2, 3, 4, 5), "trace_seeds": (1, 2), "n_test": 500},
-    "quick": {"ranks": (1, 4), "seeds": (11, 12), "trace_seeds": (), "n_test": 300},
+    "quick": {"ranks": (1, 4), "seeds": (11,), "trace_seeds": (), "n_test": 300},
     "smoke": {"ranks": (1, 2), "seeds": (21,), "trace_seeds": (21,), "n_test": 40},
     "tune": {"ranks": (1, 2, 4, 8, 16), "seeds": TUNING_SEEDS, "trace_seeds": TUNING_SEEDS, "n_test": 500},
 }

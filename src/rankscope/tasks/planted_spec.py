@@ -16,7 +16,7 @@ class PlantedSpec(Config):
     """Rank of the update at every site."""
     placement: tuple[str, ...] | None = None
     """Globs over module paths; by default the base's last linear map (the last layer's down-projection)."""
-    nats: PositiveFloat = 0.5
+    nats: PositiveFloat = 0.1
     """Least KL(teacher || base) per scored token, from which the strength is derived; exceeded by up to a half."""
     strength: PositiveFloat | None = None
     """Root mean square of the update's output, relative to that of the map's own output (bias left out); by default
