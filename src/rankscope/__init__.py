@@ -19,7 +19,7 @@ _HOME = {
     "load_base": "rankscope.lm.bases",
     "load_items": "rankscope.tasks.catalog",
     "read_adapter": "rankscope.adapters.read",
-    "read_findings": "rankscope.rank.records",
+    "read_findings": "rankscope.report.notebook",
     "recovery": "rankscope.rank.recovery",
     "required_rank": "rankscope.rank.required",
     "run_study": "rankscope.studies.run",

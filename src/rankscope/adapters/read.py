@@ -122,7 +122,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
         raw = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise BadFile(f"{folder} has no {CONFIG_FILE}, so it is not a PEFT adapter folder.") from None
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (ValueError, RecursionError) as error:
         raise BadFile(f"{path} is not valid JSON ({error}). Copy or download the adapter again.") from None
     if not isinstance(raw, dict):
         raise BadFile(f"{path} should hold a JSON object with the adapter's settings, not {str(raw)[:40]!r}.")

@@ -85,9 +85,11 @@ def build(
 ) -> None:
     """Trains a shipped base again from its recipe; takes minutes, and goes on where it stopped."""
     from rankscope.base.paths import runs_root
+    from rankscope.cli.targets import check_folder_target
     from rankscope.train.base_recipe import build_base
 
     target = folder or runs_root() / "bases" / name
+    check_folder_target(target)
     with step_bar(name) as bar:
         accuracies = build_base(
             name, target, on_step=lambda step, n_steps, loss: bar.show(step, n_steps, f"loss {loss:.3f}")

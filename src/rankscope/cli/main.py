@@ -58,7 +58,7 @@ def main() -> None:
         if stop.code == INTERRUPTED:
             print_line("\nInterrupted. Run the same command again to go on from where it stopped.", err())
         raise
-    except (RankscopeError, ValueError, OSError) as error:
+    except (RankscopeError, ValueError, OSError, MemoryError) as error:
         if os.environ.get("RANKSCOPE_DEBUG") or not is_users(error):
             raise
         print_line(sentence(error), err(), style="bold red")
@@ -66,8 +66,11 @@ def main() -> None:
 
 
 def is_users(error: Exception) -> bool:
-    """True for what the user can mend: rankscope's own errors, refused settings, and files that can't be reached."""
-    return isinstance(error, RankscopeError | OSError) or type(error).__name__ in ("ValidationError", "JSONDecodeError")
+    """True for what the user can mend: rankscope's own errors, refused settings, files out of reach, full memory."""
+    return isinstance(error, RankscopeError | OSError | MemoryError) or type(error).__name__ in (
+        "ValidationError",
+        "JSONDecodeError",
+    )
 
 
 def sentence(error: Exception) -> str:
@@ -76,4 +79,8 @@ def sentence(error: Exception) -> str:
     if type(error).__name__ == "ValidationError" and callable(problems):
         parts = (f"{'.'.join(map(str, part['loc'])) or 'value'}: {part['msg']}" for part in problems())
         return f"Not a valid setting: {'; '.join(parts)}."
+    if isinstance(error, MemoryError):
+        return "There is too little memory for this. Ask for fewer items, or for a smaller batch or base."
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename} can not be used: {error.strerror}. Check the path and its permissions."
     return " ".join(str(error).split())

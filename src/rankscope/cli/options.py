@@ -4,7 +4,10 @@ from typing import Annotated
 
 import typer
 
+MOST_ITEMS = 10_000_000
+"""Items are held in memory; more is a slip of the finger."""
+
 Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON, for machines.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="NAME")]
-Seed = Annotated[int, typer.Option("--seed", help="Sets every random stream.", min=0)]
+Seed = Annotated[int, typer.Option("--seed", help="Sets every random stream.", min=0, max=2**31 - 1)]
 Workers = Annotated[int, typer.Option("--workers", help="Processes that train at once; 0 fills the cores.", min=0)]

@@ -7,19 +7,21 @@ import typer
 
 from rankscope.cli.console import out, print_line
 
-FINDINGS = Path("records") / "findings.json"
-
 
 def report(
     run_folder: Annotated[Path, typer.Argument(help="Run folder of a study.")],
     target: Annotated[Path | None, typer.Option("--out", help="File to write; by default report.html in it.")] = None,
 ) -> None:
-    """Writes a study's report again: one HTML file that needs no network."""
+    """Writes a study's report again: one HTML file that needs no network.
+
+    In a finished run folder its files are verified first, and the new page counts among them afterwards.
+    """
     from rankscope.base.errors import UnknownName
-    from rankscope.report.page import write_report
+    from rankscope.cli.targets import check_file_target
+    from rankscope.studies.page import rewrite_page
 
     if not run_folder.is_dir():
         raise UnknownName(f"No run folder {run_folder}. Give the folder that `rankscope study` named.")
-    path = target or run_folder / "report.html"
-    write_report(run_folder / FINDINGS, path)
-    print_line(f"Report: {path}", out())
+    if target is not None:
+        check_file_target(target)
+    print_line(f"Report: {rewrite_page(run_folder, target)}", out())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rankscope.cli.console import err, out, plain_table, print_json, print_line
-from rankscope.cli.options import Json, Seed
+from rankscope.cli.options import MOST_ITEMS, Json, Seed
 
 if TYPE_CHECKING:
     from rankscope.tasks.catalog import Task
@@ -36,7 +36,7 @@ def list_tasks(as_json: Json = False) -> None:
 @app.command("show")
 def show(
     name: Name,
-    n: Annotated[int, typer.Option("-n", help="How many items.", min=1)] = 2,
+    n: Annotated[int, typer.Option("-n", help="How many items.", min=1, max=MOST_ITEMS)] = 2,
     seed: Seed = 0,
 ) -> None:
     """Prints items with every token in the colour of its role."""
@@ -55,16 +55,18 @@ def show(
 def export(
     name: Name,
     target: Annotated[Path, typer.Option("--out", help="JSONL file to write; its card goes beside it.")],
-    n: Annotated[int, typer.Option("--n", help="How many items.", min=1)] = 1000,
+    n: Annotated[int, typer.Option("--n", help="How many items.", min=1, max=MOST_ITEMS)] = 1000,
     split: Annotated[str, typer.Option("--split", help="train, validation or test.", metavar="SPLIT")] = "train",
     seed: Seed = 0,
 ) -> None:
     """Writes items as JSONL with a dataset card, loadable by `datasets`."""
     from rankscope.base.errors import BadInput
+    from rankscope.cli.targets import check_file_target
     from rankscope.tasks.export import export_items
 
     if split not in ("train", "validation", "test"):
         raise BadInput(f"--split must be train, validation or test, not {split!r}.")
+    check_file_target(target)
     card = export_items(generated_task(name), n, seed, target, split)
     print_line(f"{n:,} items: {target}\nTheir card: {card}", out())
 
@@ -72,7 +74,7 @@ def export(
 @app.command("check")
 def check(
     name: Name,
-    n: Annotated[int, typer.Option("--n", help="How many items to check.", min=1)] = 20_000,
+    n: Annotated[int, typer.Option("--n", help="How many items to check.", min=1, max=MOST_ITEMS)] = 20_000,
     seed: Seed = 0,
     as_json: Json = False,
 ) -> None:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rankscope.cli.console import err, out, plain_table, print_json, print_line, step_bar
-from rankscope.cli.options import Device, Json, Seed
+from rankscope.cli.options import MOST_ITEMS, Device, Json, Seed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -32,12 +32,14 @@ def train(
     folder: Annotated[Path, typer.Option("--out", help="Folder for the trained cell.")],
     rank: Annotated[int, typer.Option("--rank", help="Nominal rank at every site (LoRA kinds).", min=1)] = 8,
     kind: Annotated[str, typer.Option("--kind", help="lora, rslora, dense or full.", metavar="KIND")] = "lora",
-    lr: Annotated[float, typer.Option("--lr", help="Peak learning rate; tune it for every rank.")] = 3e-3,
+    lr: Annotated[float, typer.Option("--lr", help="Peak learning rate; tune it for every rank.", max=1e3)] = 3e-3,
     sites: Annotated[
         list[str] | None,
         typer.Option("--sites", help="Glob over the base's linear maps; may repeat. Default: all.", metavar="GLOB"),
     ] = None,
-    n_items: Annotated[int, typer.Option("--items", help="Training items, each seen once.", min=1)] = 32000,
+    n_items: Annotated[
+        int, typer.Option("--items", help="Training items, each seen once.", min=1, max=MOST_ITEMS)
+    ] = 32000,
     batch: Annotated[int, typer.Option("--batch", help="Items per step.", min=1)] = 64,
     seed: Seed = 0,
     device: Device = "auto",
@@ -48,7 +50,9 @@ def train(
     Stopped at any point, the same command goes on from the last checkpoint.
     """
     from rankscope.base.device import resolve_device
+    from rankscope.base.errors import BadInput
     from rankscope.base.seeds import Seeds
+    from rankscope.cli.targets import check_folder_target
     from rankscope.lm.bases import load_base
     from rankscope.train.cell import Budget, Cell, OptimiserSpec
 
@@ -60,7 +64,10 @@ def train(
         budget=Budget(n_items=n_items, batch_size=batch),
         seeds=Seeds.all(seed),
     )
+    if cell.budget.n_steps == 0:
+        raise BadInput(f"--items {n_items} fills no batch of {batch}. Ask for more items, or for a smaller --batch.")
     where = resolve_device(device).type
+    check_folder_target(folder)
     loaded = load_base(base, device=where)
     check_rank(loaded, cell.arm)
     items = held_out_items(task, loaded)

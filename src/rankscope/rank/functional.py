@@ -259,13 +259,6 @@ def _budget_table(
     return ks, items, np.stack([by_k[k][column].to_numpy() for k in ks])
 
 
-def reference_scores(
-    base_N: Float[np.ndarray, " N"], chance_N: Float[np.ndarray, " N"] | None
-) -> Float[np.ndarray, " N"]:
-    """What a gain is counted from: the base's scores or chance, whichever has the larger mean."""
-    return base_N if chance_N is None or base_N.mean() >= chance_N.mean() else chance_N
-
-
 def functional_rank(
     arm: str, curves: Mapping[Control, TruncationCurve], reference_N: Float[np.ndarray, " N"], q: float = 0.9
 ) -> FunctionalRank:

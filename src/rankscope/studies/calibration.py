@@ -22,7 +22,7 @@ FORMS: dict[str, dict[int, int]] = {
 """Form -> planted rank -> repeats."""
 TUNING_TEACHER = 100
 BATCH, N_STEPS = 32, 120
-NULL_KNOBS = "lines=8,chains=2,max_length=5,hops=2"
+NULL_KNOBS = "lines=10,chains=2,max_length=5,hops=2"
 START_RATES = {"rank 1": 3e-2, "rank 2": 3e-2, "rank 4": 3e-2, "rank 8": 2e-2, "dense": 2e-3}
 NULL_RATE = 8e-3
 
@@ -51,7 +51,7 @@ def _null(seeds: tuple[int, ...], n_steps: int) -> SkillPlan:
     return SkillPlan(
         name="shuffled labels",
         mode="null",
-        task=f"shuffled:mode=direct,{NULL_KNOBS.replace('lines=8', 'lines=10')}",
+        task=f"shuffled:mode=direct,{NULL_KNOBS}",
         arms=(LoraSpec(rank=4), FullSpec()),
         seeds=seeds,
         budget=Budget(n_items=64 * n_steps, batch_size=64),

@@ -37,6 +37,7 @@ SHARES = (0.9, 0.95)
 """Values of q that every rank statement is made at; the first is the primary one."""
 IMPROVING = 0.01
 """A cell that gains more than this over its last fifth has not converged (in nats for planted skills)."""
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -157,7 +158,7 @@ def improving_seeds(skill: SkillPlan, arm: ArmSpec, tables: SkillTables, seeds: 
     for seed in seeds:
         frame = tables.convergence[arm.label, seed]
         means = frame.group_by("step").agg(pl.col(column).cast(pl.Float64).mean()).sort("step")[column]
-        count += float(means[-1] - means[0]) > IMPROVING
+        count += float(means[-1] - means[0]) > IMPROVING + _ROUNDING
     return count
 
 

@@ -1,9 +1,9 @@
 """A study as data: skills, arms, seeds and learning rates, from which every cell follows."""
 
 from collections.abc import Iterator
-from typing import Literal, Self
+from typing import Any, Literal
 
-from pydantic import Field, PositiveInt, model_validator
+from pydantic import Field, PositiveInt
 
 from rankscope.base.config import Config
 from rankscope.base.device import Precision
@@ -34,7 +34,7 @@ class SkillPlan(Config):
     functional: tuple[int, ...] = ()
     """Nominal ranks whose adapters are truncated to find the functional rank."""
     controls: tuple[Control, ...] = ALL_CONTROLS
-    n_truncation: PositiveInt = 250
+    n_truncation: PositiveInt = 150
     """Test items on which truncations are scored (the first ones)."""
     generate: bool = True
     """Whether answers after the model's own trace are generated too."""
@@ -68,8 +68,12 @@ class StudyPlan(Config):
     shows: tuple[str, ...] = Field(default=())
     """Committed studies whose results stand beside this one's in the report."""
 
-    @model_validator(mode="after")
-    def _check(self) -> Self:
+    def __init__(self, **fields: Any) -> None:
+        """Raises BadInput when an arm has no rate, or two skills share a mode and a name."""
+        super().__init__(**fields)
+        self._check()
+
+    def _check(self) -> None:
         keys = [skill.key for skill in self.skills]
         if len(set(keys)) != len(keys):
             raise BadInput(f"Two skills of {self.study} share a mode and a name: {keys}.")
@@ -78,7 +82,6 @@ class StudyPlan(Config):
         ]
         if missing:
             raise BadInput(f"{self.study} has no learning rate for {', '.join(missing)}. Run its tuning first.")
-        return self
 
     def cell(self, skill: SkillPlan, arm: ArmSpec, seed: int) -> Cell:
         """The training of one arm with one study seed."""

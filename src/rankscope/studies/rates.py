@@ -62,6 +62,7 @@ def confounded_flags(table: RateTable, base_hash: str, skills: tuple[SkillPlan, 
             flags.append(f"confounded: the learning rates of {skill.key} were tuned under other settings")
         chosen = {table.rates.get(rate_name(skill, arm)) for arm in skill.lora_arms}
         grids = {name: len(scores) for name, scores in table.scores.items() if name.startswith(f"{skill.key}/")}
-        if len(skill.lora_arms) > 1 and len(chosen) == 1 and (not grids or min(grids.values()) < 2):
+        one_for_all = len(skill.lora_arms) > 1 and len(chosen) == 1 and None not in chosen
+        if one_for_all and (not grids or min(grids.values()) < 2):
             flags.append(f"confounded: one untuned learning rate for all ranks of {skill.key}")
     return tuple(flags)

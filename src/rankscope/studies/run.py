@@ -8,16 +8,16 @@ from rankscope.base.machine import git_state, machine_facts
 from rankscope.base.paths import runs_root
 from rankscope.lm.bases import Base, load_base
 from rankscope.rank.records import CalibrationRow, SkillFindings, StudyFindings, read_findings, write_findings
-from rankscope.report.page import write_report
 from rankscope.runs.folder import RunFolder, verify_finished
 from rankscope.studies.answers import calibration_answer, first_look_answer
 from rankscope.studies.calibration_findings import calibration_rows
 from rankscope.studies.catalog import find_study
 from rankscope.studies.claims import less_rank_card
 from rankscope.studies.findings import SkillTables, skill_findings
-from rankscope.studies.plan import StudyPlan
+from rankscope.studies.page import FINDINGS, REPORT, RESULTS, write_page
+from rankscope.studies.plan import SkillPlan, StudyPlan
 from rankscope.studies.progress import meter, say
-from rankscope.studies.rates import confounded_flags, read_rates
+from rankscope.studies.rates import RateTable, confounded_flags, read_rates
 from rankscope.studies.stages import (
     Trained,
     read_tables,
@@ -28,10 +28,6 @@ from rankscope.studies.stages import (
     write_records,
 )
 from rankscope.studies.tuning import run_tuning
-
-FINDINGS, REPORT = "records/findings.json", "report.html"
-RESULTS = Path(__file__).parents[3] / "docs" / "results"
-"""Committed studies; not part of an installed package."""
 
 
 def run_study(name: str, out: Path | None = None, workers: int = 0, device: str = "auto") -> Path:
@@ -70,7 +66,7 @@ def _conclude(plan: StudyPlan, trained: list[Trained], folder: Path, device: str
     base = load_base(plan.base)
     findings = study_findings(plan, base, tables, _provenance(plan, device, time_s))
     write_findings(folder / FINDINGS, findings)
-    write_report(folder / FINDINGS, folder / REPORT, committed_findings(plan))
+    write_page(folder, folder / REPORT)
 
 
 def study_findings(
@@ -78,13 +74,11 @@ def study_findings(
 ) -> StudyFindings:
     """Everything that the tables say."""
     table = read_rates(plan.study.partition(":")[0])
-    flags = confounded_flags(table, base.content_hash, plan.skills) if table else ("confounded: rates not tuned",)
     with meter("statistics", len(plan.skills)) as bar:
         found: dict[str, SkillFindings] = {}
         for skill in plan.skills:
             one = skill_findings(plan, skill, tables[skill.key])
-            mine = tuple(flag for flag in flags if skill.key in flag or "rates not tuned" in flag)
-            found[skill.key] = one.model_validate(one.model_dump() | {"flags": (*one.flags, *mine)})
+            found[skill.key] = one.override(flags=(*one.flags, *_rate_flags(table, base, skill)))
             bar.advance(1)
     skills = tuple(found.values())
     planted = any(skill.mode == "planted" for skill in plan.skills)
@@ -107,17 +101,16 @@ def study_findings(
     )
 
 
+def _rate_flags(table: RateTable | None, base: Base, skill: SkillPlan) -> tuple[str, ...]:
+    if table is None:
+        return ("confounded: rates not tuned",)
+    return confounded_flags(table, base.content_hash, (skill,))
+
+
 def committed_calibration() -> tuple[tuple[CalibrationRow, ...], str | None]:
     """Calibration rows of the committed run, and where they come from; none where the package stands alone."""
     path = RESULTS / "calibration" / FINDINGS
     return (read_findings(path).calibration, "docs/results/calibration") if path.exists() else ((), None)
-
-
-def committed_findings(plan: StudyPlan) -> Path | None:
-    """Findings of the committed full form, to be shown beside another form of the same study."""
-    stem, _, form = plan.study.partition(":")
-    path = RESULTS / stem / FINDINGS
-    return path if path.exists() and form in ("quick", "smoke") and "first_look" in plan.shows else None
 
 
 def _reproduce(plan: StudyPlan, command: str) -> dict[str, str]:

@@ -22,7 +22,7 @@ from rankscope.train.pool import pool_events
 from rankscope.train.reference import ReferenceExecutor, n_cores
 
 SCORING_SHARE = 1.25
-"""A study takes about this much longer than its training steps alone (measured on first_look)."""
+"""Allowance for scoring and truncation on top of the training steps; an estimate, not a measurement."""
 _WORTH_SAYING_S = 60.0
 
 

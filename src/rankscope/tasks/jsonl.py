@@ -41,7 +41,7 @@ class JsonlTask:
         """Every line. Raises BadFile naming the first line that is not an item."""
         try:
             lines = self.path.read_text(encoding="utf-8-sig").split("\n")
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             raise UnknownName(f"There is no file {self.path}.") from None
         except (UnicodeDecodeError, IsADirectoryError) as error:
             raise BadFile(f"{self.path} is not a UTF-8 text file ({error}).") from None
@@ -74,8 +74,9 @@ class JsonlTask:
 def _item(line: str, where: str) -> TextItem:
     try:
         value = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise BadFile(f"{where}: not JSON ({error.msg}). Expected an object with prompt and answer.") from None
+    except (ValueError, RecursionError) as error:
+        reason = getattr(error, "msg", None) or str(error)
+        raise BadFile(f"{where}: not JSON ({reason}). Expected an object with prompt and answer.") from None
     if not isinstance(value, dict):
         raise BadFile(f"{where}: expected a JSON object with prompt and answer, not {type(value).__name__}.")
     trace, candidates = value.get("trace"), value.get("candidates") or []

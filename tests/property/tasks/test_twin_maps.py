@@ -11,6 +11,7 @@ from rankscope.tasks.text import text_items
 from rankscope.tasks.twins import BLOCK, TwinKnobs, TwinTask
 
 N_READ = 40
+MODES = [("direct", "answer"), ("trace", "answer"), ("matched", "answer"), ("matched", "path")]
 SIX_SIGMA = 6 * 0.5 / BLOCK**0.5
 
 
@@ -20,6 +21,7 @@ def twin_knobs(draw: st.DrawFn) -> TwinKnobs:
     chains, max_length, distractors = draw(st.integers(2, 4)), draw(st.integers(4, 6)), draw(st.integers(1, 3))
     hops = draw(st.integers(1, max_length - 3))
     chain_lines = (max_length - 2) + (chains - 1) * (max_length - 1)
+    mode, asked = draw(st.sampled_from(MODES))
     return TwinKnobs(
         chains=chains,
         min_length=draw(st.integers(2, max_length - 1)),
@@ -27,8 +29,8 @@ def twin_knobs(draw: st.DrawFn) -> TwinKnobs:
         distractors=distractors,
         hops=hops,
         lines=chain_lines + distractors + hops + draw(st.integers(0, 2)),
-        mode=draw(st.sampled_from(["direct", "trace", "matched"])),
-        asked=draw(st.sampled_from(["answer", "path"])),
+        mode=mode,
+        asked=asked,
         symbol_length=draw(st.sampled_from([2, 2, 3])),
     )
 

@@ -26,7 +26,6 @@ from rankscope.rank.functional import (
     has_gain,
     k_grid,
     median_interval,
-    reference_scores,
     smallest_budgets,
     truncation_curve,
     truncation_curves,
@@ -103,12 +102,6 @@ def test_global_budget_and_controls_stand_beside() -> None:
         ("energy", 2, 0.9),
     ]
     assert len(found.curve) == 8
-
-
-def test_reference_is_the_larger_of_base_and_chance() -> None:
-    assert reference_scores(np.array([0.0, 0.0]), np.array([0.1, 0.2])).tolist() == [0.1, 0.2]
-    assert reference_scores(np.array([0.0, 1.0]), np.array([0.1, 0.2])).tolist() == [0.0, 1.0]
-    assert reference_scores(np.array([0.0, 1.0]), None).tolist() == [0.0, 1.0]
 
 
 def test_grid_is_every_k_or_powers_of_two() -> None:

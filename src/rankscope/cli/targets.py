@@ -1,0 +1,24 @@
+"""Checks on output paths, made before any work is done for them."""
+
+import os
+from pathlib import Path
+
+from rankscope.base.errors import BadInput
+
+
+def check_file_target(path: Path) -> None:
+    """Raises BadInput when no file can be written to `path`; a device or pipe there is left alone too."""
+    if path.is_dir():
+        raise BadInput(f"--out {path} is a folder; give the name of a file to write.")
+    if path.exists() and not path.is_file():
+        raise BadInput(f"--out {path} is no ordinary file, and would be replaced by one; give another name.")
+    check_folder_target(path.parent)
+
+
+def check_folder_target(path: Path) -> None:
+    """Raises BadInput when `path` is no folder that can be written to, and none could be made there."""
+    standing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    if not standing.is_dir():
+        raise BadInput(f"--out can not lie in {path}: {standing} is a file. Choose another path.")
+    if not os.access(standing, os.W_OK | os.X_OK):
+        raise BadInput(f"--out can not lie in {path}: {standing} is not writable. Choose another path.")

@@ -1,0 +1,63 @@
+"""What README.md states about names, forms, verdicts and exit codes is what the code has."""
+
+import ast
+import re
+from importlib import metadata
+from pathlib import Path
+from typing import get_args
+
+import rankscope
+from rankscope.base.errors import RankscopeError
+from rankscope.cli.main import BAD_INPUT, INTERRUPTED
+from rankscope.cli.task import LEAKS_FOUND
+from rankscope.lm.bases import load_base, shipped_bases
+from rankscope.rank.records import RequiredVerdict
+from rankscope.studies.catalog import STUDIES
+
+ROOT = Path(__file__).parents[3]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_verdict_table_lists_every_verdict():
+    table = README.split("| verdict | meaning |")[1].split("\n\n")[0]
+    assert set(re.findall(r"^\| `([^`]+)` \|", table, flags=re.MULTILINE)) == set(get_args(RequiredVerdict))
+
+
+def test_exit_codes_are_the_command_lines():
+    assert f"0 done, {LEAKS_FOUND} a check failed, {BAD_INPUT} bad input, {INTERRUPTED} interrupted" in README
+
+
+def test_every_name_imported_in_the_python_block_is_public():
+    (block,) = re.findall(r"^```python\n(.*?)^```$", README, flags=re.MULTILINE | re.DOTALL)
+    imports = [node for node in ast.walk(ast.parse(block)) if isinstance(node, ast.ImportFrom)]
+    names = {alias.name for node in imports if node.module == "rankscope" for alias in node.names}
+    assert len(names) >= 5
+    assert names <= set(rankscope.__all__)
+
+
+def test_every_study_and_form_is_described():
+    for name, entry in STUDIES.items():
+        assert f"`{name}`" in README
+        assert all(f"`{form}`" in README for form in entry.forms)
+
+
+def test_the_size_of_the_shipped_base_is_as_stated():
+    n_parameters = {
+        sum(weight.numel() for weight in load_base(name).model.parameters()) / 1e6 for name in shipped_bases()
+    }
+    (stated,) = re.findall(r"a base of ([\d.]+) million parameters", README)
+    assert {f"{n:.1f}" for n in n_parameters} == {stated}
+
+
+def test_the_changelog_starts_with_this_version():
+    heading = re.search(r"^## (\S+)", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    assert heading is not None
+    assert heading[1] == rankscope.__version__ == metadata.version("rankscope")
+
+
+def test_every_public_name_loads_and_says_what_it_gives():
+    for name in rankscope.__all__:
+        thing = getattr(rankscope, name)
+        documented = callable(thing) and not isinstance(thing, dict | str)
+        assert not documented or (thing.__doc__ or "").strip(), name
+    assert issubclass(rankscope.RankscopeError, RankscopeError)

@@ -1,0 +1,76 @@
+"""The calibration table on repeats whose truth and sets are made by hand."""
+
+import pytest
+
+from rankscope.rank.calibration import (
+    Repeat,
+    calibration_row,
+    functional_words,
+    null_row,
+    oracle_rank,
+    trained_truth,
+)
+from rankscope.rank.records import FunctionalRank, RequiredRank
+
+
+def functional(*by_seed: int) -> FunctionalRank:
+    return FunctionalRank(arm="rank 8", q=0.9, no_gain=False, median=None, by_seed=by_seed, low=None, high=None)
+
+
+def repeat(low: int | None, high: int | None, truth: int = 2, dense_share: float = 0.99, found: int = 2) -> Repeat:
+    required = RequiredRank(
+        q=0.9, verdict="estimated", low=low, high=high, by_rank={1: "undecided"}, contrast={}, sentence=""
+    )
+    return Repeat(k=2, truth=truth, dense_share=dense_share, required=required, functional=functional(found, found))
+
+
+def test_the_oracle_needs_the_fewest_directions_that_keep_q():
+    gains = {0: 0.0, 1: 0.6, 2: 0.9, 3: 0.99, 4: 1.0}
+    assert [oracle_rank(gains, 1.0, q) for q in (0.5, 0.9, 0.95, 1.0)] == [1, 2, 3, 4]
+
+
+def test_a_truth_between_trained_ranks_counts_as_the_larger():
+    assert [trained_truth(truth, (1, 2, 4, 8)) for truth in (1, 2, 3, 5, 8)] == [1, 2, 4, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "covered"),
+    [(2, 2, True), (1, 4, True), (None, 2, True), (2, None, True), (None, None, True), (4, 4, False), (1, 1, False)],
+)
+def test_a_set_covers_a_truth_within_its_ends(low, high, covered):
+    assert repeat(low, high).covered == covered
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "doublings"), [(2, 2, 0), (1, 4, 2), (None, 8, 3), (4, None, 2), (None, None, 4), (9, None, 0.830)]
+)
+def test_width_in_doublings_with_open_ends_one_doubling_past_the_ranks(low, high, doublings):
+    assert repeat(low, high).doublings(largest=8) == pytest.approx(doublings, abs=1e-3)
+
+
+def test_repeats_whose_dense_training_failed_are_shown_apart():
+    repeats = [repeat(2, 2), repeat(4, 8), repeat(1, 2, found=3), repeat(8, 8, dense_share=0.979, found=7)]
+    row = calibration_row(repeats, largest=8, note="Made by hand.")
+    assert (row.truth, row.n_repeats, row.n_judged, row.covered) == ("planted rank 2", 4, 3, 2)
+    # Two of three: the exact 95 % ends solve P(X >= 2) = 0.025 and P(X <= 2) = 0.025 (the latter p^3 = 0.975).
+    assert row.coverage_low == pytest.approx(0.0943, abs=1e-4)
+    assert row.coverage_high == pytest.approx(0.975 ** (1 / 3), abs=1e-9)
+    assert row.median_doublings == 1
+    assert row.functional_rank == "2 (4 of 6), 3 (2 of 6)"
+    assert row.note == ("Made by hand. 1 of 4 repeats not judged: dense training stayed under 98 % of the exact gain.")
+
+
+def test_exactly_98_percent_is_judged():
+    assert repeat(2, 2, dense_share=0.98).judged
+    assert calibration_row([repeat(2, 2, dense_share=0.98)], 8).note == ""
+
+
+def test_nothing_judged_is_no_coverage_rather_than_none_covered():
+    row = calibration_row([repeat(2, 2, dense_share=0.5)], largest=8)
+    assert (row.n_judged, row.coverage_low, row.coverage_high, row.median_doublings) == (0, None, None, None)
+
+
+def test_shuffled_labels_count_the_seeds_at_rank_0():
+    row = null_row(functional(0, 0, 1))
+    assert (row.n_repeats, row.covered, row.coverage_low) == (3, 2, None)
+    assert row.functional_rank == functional_words([functional(0, 0, 1)]) == "0 (2 of 3), 1 (1 of 3)"

@@ -1,0 +1,179 @@
+"""The claim's verdict rule, branch by branch, and the sentences on top of a report."""
+
+import pytest
+
+from rankscope.rank.records import (
+    CalibrationRow,
+    ClaimCard,
+    CurvePoint,
+    FunctionalRank,
+    RequiredRank,
+    SkillFindings,
+)
+from rankscope.rank.required import RankRatio
+from rankscope.stats.interval import Interval
+from rankscope.studies.answers import calibration_answer, first_look_answer
+from rankscope.studies.claims import judge, less_rank_card
+from rankscope.studies.first_look import RULE
+
+
+def interval(estimate: float) -> Interval:
+    return Interval(
+        estimate=estimate, low=None, high=None, level=0.975, method="", n_seeds=5, n_items=9, by_seed=(estimate,) * 5
+    )
+
+
+def needs(low: int | None, high: int | None, verdict: str = "estimated", ranks: tuple[int, ...] = (1, 2, 4, 8)):
+    """Required rank read off at `high`, or off none."""
+    return RequiredRank(
+        q=0.9,
+        verdict=verdict,
+        low=low,
+        high=high,
+        by_rank=dict.fromkeys(ranks, "undecided"),
+        contrast={rank: interval(0.01 if high and rank >= high else -0.01) for rank in ranks},
+        sentence=f"Needs {low} to {high}.",
+    )
+
+
+def point(arm: str, score: float, rank: int | None = None) -> CurvePoint:
+    return CurvePoint(arm=arm, rank=rank, lr=0.01, score=interval(score), gain=interval(score))
+
+
+def skill(name: str, mode: str, required: tuple[RequiredRank, ...] = (), n_seeds: int = 5, **more) -> SkillFindings:
+    fields = {
+        "name": name,
+        "task": "t",
+        "mode": mode,
+        "n_seeds": n_seeds,
+        "n_items": 9,
+        "budget": "300 steps of 32 items, each seen once",
+        "chance": None,
+        "chance_forced": None,
+        "base_score": 0.0,
+        "curve": (point("rank 4", 0.6, 4), point("rank 1", 0.25, 1), point("full", 0.987)),
+        "required": required,
+    }
+    return SkillFindings(**(fields | more))
+
+
+def ratio(low: float | None, high: float | None) -> RankRatio:
+    return RankRatio(estimate=None, low=low, high=high, level=0.95, by_seed=())
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "verdict", "because"),
+    [
+        (1.5, 4.0, "supported", "lies above 1, within the paper's 2-3 times."),
+        (1.4, 4.0, "supported", "lies above 1, the paper's size of it undecided."),
+        (2.0, None, "supported", "lies above 1, the paper's size of it undecided."),
+        (2.0, 8.0, "supported", "lies above 1, the paper's size of it undecided."),
+        (0.25, 1.0, "refuted", "lies at or below 1"),
+        (None, 0.5, "refuted", "lies at or below 1"),
+        (1.0, 2.0, "undecided", "holds 1"),
+        (0.5, 2.0, "undecided", "holds 1"),
+        (None, None, "undecided", "holds 1"),
+    ],
+)
+def test_the_rule_reads_the_whole_ratio(low, high, verdict, because):
+    found = judge(ratio(low, high), 5, needs(4, 4), needs(2, 2))
+    assert found[0] == verdict
+    assert because in found[1]
+    assert "HashHop: Needs 4 to 4. HashChain: Needs 2 to 2." in found[1]
+
+
+def test_few_seeds_come_first():
+    assert judge(ratio(2, 3), 1, needs(4, 4), needs(2, 2))[1].startswith("1 seed; at least 5")
+    assert judge(ratio(2, 3), 4, needs(4, 4), needs(2, 2, "no headroom"))[0] == "underpowered"
+
+
+@pytest.mark.parametrize("blocked", ["no headroom", "placement-limited", "not converged", "underpowered"])
+@pytest.mark.parametrize("planning_is_blocked", [True, False])
+def test_a_rank_that_could_not_be_told_decides_nothing(blocked, planning_is_blocked):
+    pair = (needs(4, 4, blocked), needs(2, 2)) if planning_is_blocked else (needs(4, 4), needs(2, 2, blocked))
+    verdict, because = judge(ratio(2, 2), 5, *pair)
+    assert verdict == "undecided"
+    assert "could not be told" in because
+
+
+@pytest.mark.parametrize("told", ["estimated", "censored below", "not reached"])
+def test_one_sided_sets_still_decide(told):
+    assert judge(ratio(2, None), 5, needs(9, None, told), needs(2, 2))[0] == "supported"
+
+
+def test_the_card_puts_planning_over_reasoning():
+    skills = (skill("HashChain", "matched", (needs(2, 2),)), skill("HashHop", "matched", (needs(4, 4),)))
+    card = less_rank_card(skills, "rankscope study x")
+    assert (card.verdict, card.rule, card.command) == ("supported", RULE, "rankscope study x")
+    assert card.estimate == "required rank HashHop / HashChain: 2, interval 2 to 2 (level 95%)"
+    assert any("98.7%" in limit for limit in card.limits)
+    swapped = (skill("HashChain", "matched", (needs(4, None),)), skill("HashHop", "matched", (needs(None, 2),)))
+    card = less_rank_card(swapped, "")
+    assert card.verdict == "refuted"
+    assert card.estimate == "required rank HashHop / HashChain: interval no lower bound to 0.5 (level 95%)"
+
+
+def test_the_seeds_of_the_weaker_skill_count():
+    skills = (skill("HashChain", "matched", (needs(2, 2),), 4), skill("HashHop", "matched", (needs(4, 4),)))
+    assert less_rank_card(skills, "").verdict == "underpowered"
+
+
+def test_no_card_without_both_matched_skills():
+    hop, chain = skill("HashHop", "matched", (needs(4, 4),)), skill("HashChain", "trace", (needs(2, 2),))
+    assert less_rank_card((hop, chain), "") is None
+    assert less_rank_card((hop, skill("HashChain", "matched")), "") is None
+
+
+def row(truth: str, covered: int, low: float | None, functional: str = "") -> CalibrationRow:
+    return CalibrationRow(
+        truth=truth,
+        n_repeats=6,
+        n_judged=5,
+        covered=covered,
+        coverage_low=low,
+        coverage_high=None,
+        median_doublings=None,
+        functional_rank=functional,
+    )
+
+
+def null(median: float) -> SkillFindings:
+    rank = FunctionalRank(arm="rank 4", q=0.9, no_gain=False, median=median, by_seed=(1,), low=None, high=None)
+    return skill("shuffled", "null", functional=(rank,))
+
+
+def test_the_answer_says_each_finding_once():
+    skills = (
+        skill("HashHop", "matched", (needs(4, 4), needs(8, 8))),
+        skill("HashChain", "matched", (needs(2, 2),)),
+        skill("HashHop", "trace"),
+        skill("HashChain", "trace", curve=(point("rank 1", 0.05, 1), point("full", 1.0))),
+        null(0),
+    )
+    claim = ClaimCard(
+        claim="this needs that", source="", rule="", estimate="", verdict="refuted", because="", limits=(), command=""
+    )
+    rows = (row("planted rank 1", 5, 0.5), row("planted rank 2", 4, 0.3), row("shuffled labels", 5, None))
+    said = first_look_answer(skills, (claim,), rows)
+    assert said[:3] == (
+        "HashHop (matched): Needs 4 to 4.",
+        "HashChain (matched): Needs 2 to 2.",
+        '"This needs that": refuted.',
+    )
+    assert "HashHop reaches 25% at rank 1, HashChain 5%" in said[3]
+    assert said[4].endswith("comes out 0, as it must.")
+    assert said[5] == "Where the rank is known, the same procedure's 95 % sets held it in 9 of 10 repeats."
+    assert len(said) == 6
+
+
+def test_a_null_with_rank_is_a_warning_and_nothing_found_is_nothing_said():
+    assert "comes out 1.5, though" in first_look_answer((null(1.5),), (), ())[0]
+    assert first_look_answer((), (), ()) == ()
+
+
+def test_calibration_says_a_sentence_per_truth():
+    said = calibration_answer((row("planted rank 1", 4, 0.3), row("shuffled labels", 5, None, "0 (5 of 5)")))
+    assert said == (
+        "planted rank 1: the 95 % set held the truth in 4 of 5 judged repeats.",
+        "shuffled labels: functional rank 0 (5 of 5).",
+    )
