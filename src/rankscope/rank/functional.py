@@ -340,6 +340,6 @@ def _points(
         yield TruncationPoint(
             control=control,
             k=k,
-            score=crossed_interval(scores_SN),
+            score=crossed_interval(scores_SN, share=bool(np.isin(scores_SN, (0, 1)).all())),
             share_of_gain=float((scores_SN - reference_N).mean()) / whole if gains and whole > 0 else None,
         )

@@ -162,16 +162,17 @@ def _sentence(
         else " More seeds alone would not decide it; more items or ranks further apart would."
     )
     few = dense_gain.n_seeds < min_seeds
+    no_gain = f"training gains {dense_gain.estimate:.3g}, not clearly more than nothing: no gain to ask a rank for."
+    shown = f"the rank that reaches {share} is {words}." if _has_headroom(dense_gain) else f"dense {no_gain}"
     return {
-        "no headroom": f"Dense training gains {dense_gain.estimate:.3g}, not clearly more than nothing, so there is no "
-        "gain to ask a rank for.",
+        "no headroom": f"Dense {no_gain}",
         "placement-limited": f"Dense training of these sites stays below {q:.0%} of full fine-tuning's gain: the "
         f"placement is the limit, whatever the rank. The rank that reaches {share} is {words}.",
         "not converged": "Some training was still improving when its budget ended, so this is a statement about the "
         f"budget: the rank that reaches {share} is {words}.",
         "underpowered": (
             f"{dense_gain.n_seeds} seed{'' if dense_gain.n_seeds == 1 else 's'}, fewer than {min_seeds}: too few to "
-            f"tell. As far as they show, the rank that reaches {share} is {words}."
+            f"tell. As far as they show, {shown}"
             if few
             else f"No rank is clearly enough for {share} with all larger ones; the required rank is {words}."
         )
@@ -184,6 +185,11 @@ def _sentence(
     }[verdict]
 
 
+def _has_headroom(dense_gain: Interval) -> bool:
+    """Whether dense's gain is above 0; one seed, which has no interval, does not deny it."""
+    return dense_gain.n_seeds == 1 or (dense_gain.low is not None and dense_gain.low > 0)
+
+
 def _first_verdict(
     S: int,
     min_seeds: int,
@@ -194,7 +200,7 @@ def _first_verdict(
     """The verdict that takes precedence over what the ranks say, if any."""
     if min_seeds > S:
         return "underpowered"
-    if dense_gain.low is None or dense_gain.low <= 0:
+    if not _has_headroom(dense_gain):
         return "no headroom"
     if dense_to_full is not None and sufficiency(dense_to_full) == "insufficient":
         return "placement-limited"
@@ -220,9 +226,10 @@ def required_rank(
     ones stay possible (it is above 1, or it suffices: a need below the lowest rank can not be resolved);
     the largest trained rank plus 1 when every trained rank is insufficient. `high` is the smallest trained
     rank from which all larger ones are sufficient; None when there is none.
-    Verdict, the first that holds: `underpowered` (fewer than min_seeds), `no headroom` (lower end of dense's
-    gain not above 0; then the set is empty of meaning and both ends are None), `placement-limited` (dense below
-    q of full), `not converged`, `censored below` (the lowest rank and all above suffice), `not reached` (the
+    When the lower end of dense's gain is not above 0 there is no gain to share: then, whatever the verdict, every
+    rank is undecided and both ends are None.
+    Verdict, the first that holds: `underpowered` (fewer than min_seeds), `no headroom`, `placement-limited` (dense
+    below q of full), `not converged`, `censored below` (the lowest rank and all above suffice), `not reached` (the
     largest rank is insufficient and none suffices), `underpowered` (no `high`), `estimated`.
     Raises: BadInput when there is no rank, q is not in (0, 1], or seeds or items do not pair.
     """
@@ -233,16 +240,15 @@ def required_rank(
     ranks = sorted(scores_by_rank)
     contrasts = {r: gain_contrast(scores_by_rank[r], dense_SN, reference_N, q) for r in ranks}
     intervals = {r: crossed_interval(contrast_SN, level) for r, contrast_SN in contrasts.items()}
-    by_rank = {r: sufficiency(interval) for r, interval in intervals.items()}
     dense_gain = gain_interval(dense_SN, reference_N, level)
+    headroom = _has_headroom(dense_gain)
+    by_rank = {r: sufficiency(interval) if headroom else "undecided" for r, interval in intervals.items()}
     dense_to_full = (
         None if full_SN is None else crossed_interval(gain_contrast(dense_SN, full_SN, reference_N, q), level)
     )
-    ends = _set_ends(by_rank)
+    ends = _set_ends(by_rank) if headroom else (None, None)
     first = _first_verdict(dense_gain.n_seeds, min_seeds, dense_gain, dense_to_full, not_converged)
     verdict = first or _set_verdict(by_rank, ends[1])
-    if verdict == "no headroom":
-        ends = (None, None)
     seeds_missing = None
     if verdict == "underpowered" or (verdict == "estimated" and ends[0] != ends[1]):
         seeds_missing = _seeds_missing(contrasts, by_rank, ends[1], min_seeds, level)
@@ -283,9 +289,20 @@ def _ratio_by_seed(a: RequiredRank, b: RequiredRank) -> tuple[float | None, ...]
     return tuple(_over(at(a, s), at(b, s)) for s in range(counts.pop()))
 
 
-def rank_ratio(a: RequiredRank, b: RequiredRank) -> RankRatio:
-    """Required rank of a over that of b: low = a.low / b.high, high = a.high / b.low, None where unbounded.
+def _lowest_need(found: RequiredRank) -> int | None:
+    """Smallest need that the set leaves possible: one more than the largest trained rank below `low`."""
+    if found.low is None:
+        return None
+    return max((r + 1 for r in found.by_rank if r < found.low), default=found.low)
 
+
+def rank_ratio(a: RequiredRank, b: RequiredRank) -> RankRatio:
+    """Required rank of a over that of b: low = lowest(a) / b.high, high = a.high / lowest(b), None where unbounded.
+
+    A set names trained ranks, and a need between two of them counts as the larger: a low of 4 on ranks 1, 2, 4
+    says only that 2 is too few, so the need may be 3. lowest is thus one more than the largest trained rank
+    below the set's low, or that low itself when no rank below it was trained. Of `high` the need is at most that.
+    Check: on ranks 1, 2, 4, 8, {4} over {4} is 3/4 to 4/3, and {8} over {4} is 5/4 to 8/3.
     One-sided sets give one-sided ratios: a set censored below bounds nothing from below, a rank not reached
     nothing from above. The level is one minus the two sets' errors added: two 97.5 % sets give 95 %.
     """
@@ -293,8 +310,8 @@ def rank_ratio(a: RequiredRank, b: RequiredRank) -> RankRatio:
     on_curve = [_rank_on_curve({r: c.estimate for r, c in found.contrast.items()}) for found in (a, b)]
     return RankRatio(
         estimate=_over(*on_curve),
-        low=_over(a.low, b.high),
-        high=_over(a.high, b.low),
+        low=_over(_lowest_need(a), b.high),
+        high=_over(a.high, _lowest_need(b)),
         level=1 - sum(1 - level for level in levels),
         by_seed=_ratio_by_seed(a, b),
     )

@@ -132,11 +132,12 @@ def text_cell(text: str, why: str = "", title: str = "") -> Cell:
 
 
 def rank_set(required: RequiredRank) -> str | None:
-    """The set of ranks as text (`[4, 8]`, `8`, `≤ 2`, `≥ 16`, `> 32`); None when the data bound it on neither side."""
-    if required.verdict == "not reached" and required.by_rank:
-        return f"> {max(required.by_rank)}" if required.low is None else f"≥ {required.low}"
+    """The set of ranks as text (`[4, 8]`, `8`, `≤ 2`, `≥ 16`); None when the data bound it on neither side.
+
+    `not reached` without a low end reads `not bounded`: no rank was enough, and none was shown to be too low.
+    """
     if required.low is None and required.high is None:
-        return None
+        return "not bounded" if required.verdict == "not reached" else None
     if required.low is None:
         return f"≤ {required.high}"
     if required.high is None:

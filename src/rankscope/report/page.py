@@ -141,7 +141,8 @@ def score_figure(mode: str, skills: list[SkillFindings], colours: dict[str, str]
         for skill in skills
     )
     tag = "descriptive" if any(skill.descriptive for skill in skills) else ""
-    caption = " ".join(dict.fromkeys([words.mode_note(mode), *(f"Budget: {skill.budget}." for skill in skills)]))
+    budgets = (f"Budget: {skill.budget}." for skill in skills)
+    caption = " ".join(dict.fromkeys([words.mode_note(mode, *skills), *budgets]))
     return Figure(caption, panels, legend, mode.capitalize(), tag)
 
 

@@ -21,8 +21,12 @@ from rankscope.report.parts import Claim, Tile
 from rankscope.report.tables import largest_functional_arm
 
 FEW_SEEDS = 5
+SETTLED = ("estimated", "censored below", "not reached")
+"""Verdicts whose set says where the required rank lies, so that two sets may be compared."""
+ASKED_PATH = "asked=path"
+"""The knob in a task's name that has each skill write the path it was asked for before its answer."""
 MODE_NOTES = {
-    "matched": "Matched: both skills write the same trace, so only the query and the answer differ.",
+    "matched": "Matched: both skills first write the same chains, then each what its own query asks for.",
     "direct": "Direct: the answer alone, without a trace.",
     "trace": "Trace (descriptive): each skill writes its own trace, which differs in length and content.",
     "planted": "Planted: the rank of the update to be learnt is known.",
@@ -30,9 +34,21 @@ MODE_NOTES = {
 }
 
 
-def mode_note(mode: str) -> str:
-    """What a mode compares, in one sentence."""
-    return MODE_NOTES.get(mode, mode)
+def writes_asked_path(*skills: SkillFindings) -> bool:
+    """True when any of the skills writes its asked path between the shared chains and its answer."""
+    return any(ASKED_PATH in skill.task for skill in skills)
+
+
+def mode_note(mode: str, *skills: SkillFindings) -> str:
+    """What a mode compares, in one sentence; the skills, when given, say what they write after matched chains."""
+    if mode != "matched" or not skills:
+        return MODE_NOTES.get(mode, mode)
+    if writes_asked_path(*skills):
+        return (
+            "Matched: both skills write the same chains; after them each writes its own asked path, which differs in "
+            "content and may differ in length, and then the answer."
+        )
+    return "Matched: both skills write the same trace, so only the query and the answer differ."
 
 
 def size_lines(findings: StudyFindings) -> tuple[str, ...]:
@@ -46,17 +62,24 @@ def size_lines(findings: StudyFindings) -> tuple[str, ...]:
 
 
 def honesty_line(findings: StudyFindings) -> str:
-    """What the size of the run allows to be said."""
+    """What the size of the run allows to be said; skills that are only described count when no other was tested."""
     tested = [skill for skill in findings.skills if skill.mode not in ("null", "planted")] or list(findings.skills)
-    fewest = min((skill.n_seeds for skill in tested), default=0)
+    claimed = [skill for skill in tested if not skill.descriptive] or tested
+    fewest = min((skill.n_seeds for skill in claimed), default=0)
     if fewest < FEW_SEEDS:
         return (
             f"With as few as {plural(fewest, 'seed')} this run describes and does not decide: below {FEW_SEEDS} "
             "seeds no verdict is final, and the figures show each seed as its own point."
         )
+    described = min(skill.n_seeds for skill in tested)
+    rest = (
+        f" Skills that are only described have as few as {plural(described, 'seed')} and decide nothing."
+        if described < FEW_SEEDS
+        else ""
+    )
     return (
         f"At least {plural(fewest, 'seed')} per skill tested, so intervals include the spread over seeds as well as "
-        "over items."
+        f"over items.{rest}"
     )
 
 
@@ -122,7 +145,9 @@ def comparison_paragraphs(findings: StudyFindings) -> tuple[str, ...]:
 
 def mode_paragraph(mode: str, one: SkillFindings, two: SkillFindings) -> str:
     """What one design shows: both sets, the rank where the skills differ most, and which way it leans."""
-    return " ".join([mode_note(mode), sets_sentence(one, two), *gap_sentence(one, two), lean_sentence(one, two)])
+    return " ".join(
+        [mode_note(mode, one, two), sets_sentence(one, two), *gap_sentence(one, two), lean_sentence(one, two)]
+    )
 
 
 def sets_sentence(one: SkillFindings, two: SkillFindings) -> str:
@@ -159,10 +184,19 @@ def separated(low: CurvePoint, high: CurvePoint) -> bool:
     return low.score.high is not None and high.score.low is not None and low.score.high < high.score.low
 
 
+def sets_decide(one: SkillFindings, two: SkillFindings) -> bool:
+    """True when both sets were reached by a verdict that says where the required rank lies."""
+    found = (find_required(one), find_required(two))
+    return all(required is not None and required.verdict in SETTLED for required in found)
+
+
 def easier(one: SkillFindings, two: SkillFindings) -> tuple[str | None, list[int]]:
-    """The skill that needs less rank by its set, else by every rank whose intervals separate; with those ranks."""
+    """The skill that needs less rank by its set, else by every rank whose intervals separate; with those ranks.
+
+    Sets are compared only where both decide (see sets_decide).
+    """
     first, second = find_required(one), find_required(two)
-    if first and second:
+    if first and second and sets_decide(one, two):
         if first.high is not None and second.low is not None and first.high < second.low:
             return one.name, []
         if second.high is not None and first.low is not None and second.high < first.low:
@@ -179,14 +213,13 @@ def lean_sentence(one: SkillFindings, two: SkillFindings) -> str:
     """Which skill this design makes look easier, and on what ground."""
     name, ranks = easier(one, two)
     caveat = " With so few seeds this is a description only." if min(one.n_seeds, two.n_seeds) < FEW_SEEDS else ""
+    sets = "The sets overlap" if sets_decide(one, two) else "The sets do not decide"
     if name is None:
-        return (
-            "The sets overlap and no rank separates the scores one way, so this design leaves the order open." + caveat
-        )
+        return f"{sets} and no rank separates the scores one way, so this design leaves the order open." + caveat
     if not ranks:
         return f"The sets do not overlap: in this design {name} needs less rank." + caveat
     where = listing([str(rank) for rank in ranks])
-    return f"The sets overlap, but {name} scores higher wherever the intervals separate (rank {where})." + caveat
+    return f"{sets}, but {name} scores higher wherever the intervals separate (rank {where})." + caveat
 
 
 def agreement(pairs: dict[str, list[SkillFindings]]) -> tuple[str, ...]:
@@ -197,13 +230,18 @@ def agreement(pairs: dict[str, list[SkillFindings]]) -> tuple[str, ...]:
     why = (
         "An unmatched trace mixes two things: how hard the skill is, and how much has to be written and how. A "
         "short trace leaves fewer decisions to get wrong, so its skill can look easier at the same rank. Matched "
-        "traces remove that difference; claims are judged on them."
+        f"traces {'reduce' if writes_asked_path(*pairs['matched']) else 'remove'} that difference; claims are judged "
+        "on them."
     )
+    fewest = min(skill.n_seeds for mode in ("matched", "trace") for skill in pairs[mode])
+    caveat = f" With as few as {plural(fewest, 'seed')} this is a description only." if fewest < FEW_SEEDS else ""
     if matched is None or trace is None:
-        return (f"{why} Here at least one design leaves the order open, so the two neither agree nor disagree.",)
-    if matched == trace:
-        return (f"{why} Here both designs favour {matched}.",)
-    return (f"{why} Here they do say opposite things: matched traces favour {matched}, unmatched ones {trace}.",)
+        told = "Here at least one design leaves the order open, so the two neither agree nor disagree."
+    elif matched == trace:
+        told = f"Here both designs favour {matched}."
+    else:
+        told = f"Here they do say opposite things: matched traces favour {matched}, unmatched ones {trace}."
+    return (f"{why} {told}{caveat}",)
 
 
 def required_sentences(findings: StudyFindings) -> tuple[str, ...]:

@@ -126,33 +126,45 @@ def _widened(p: float, n: int) -> float:
     return float(special.ndtr(np.sqrt(n / (n - 1)) * special.stdtrit(n - 1, p)))
 
 
-def _constant_ends(value: float, N: int, level: float, side: Side) -> tuple[float | None, float | None]:
-    """Ends when every cell is 0 or every cell is 1: exact binomial over items, seeds counted as one."""
-    two_sided = level if side == "two" else 2 * level - 1
-    low, high = clopper_pearson(int(value) * N, N, two_sided)
-    return (None if side == "upper" else low), (None if side == "lower" else high)
+def _constant_ends(
+    value: float, N: int, level: float, side: Side, share: bool
+) -> tuple[tuple[float | None, float | None], str]:
+    """Ends, and how they were made, when every cell holds the same value; a share counts all seeds as one."""
+    low, high, how = value, value, "constant"
+    if share and value in (0.0, 1.0):
+        low, high = clopper_pearson(int(value) * N, N, level if side == "two" else 2 * level - 1)
+        how = "exact binomial over items, no variation seen"
+    return ((None if side == "upper" else low), (None if side == "lower" else high)), how
 
 
 def crossed_interval(
-    c_SN: Scores, level: float = 0.95, side: Side = "two", draws: int = 2000, seed: int = 0
+    c_SN: Scores, level: float = 0.95, side: Side = "two", draws: int = 2000, seed: int = 0, share: bool = False
 ) -> Interval:
     """Interval for the mean of a per-cell quantity over the populations of seeds and of items.
 
     Shapes: c_SN holds one value per (seed, item): a score, a gain, or any contrast of arms paired by seed.
     `level` is the confidence of the two-sided interval, or of the single bound when `side` is lower or upper.
+    `share` says that the cells are scores between 0 and 1, shares of items right; a gain or contrast is not.
     Below 10 seeds: t interval on seed-level values with the item variance added (two-way random effects).
     From 10 seeds: crossed bootstrap of the shape, with the size of that t interval.
-    One seed: both ends None. All cells 0, or all 1: exact binomial over items.
-    Raises: BadInput for empty or non-finite input.
+    One seed: both ends None. All cells equal: both ends are that value, `constant`; but a share of 0 or 1 in
+    every cell has the exact binomial interval over items.
+    Raises: BadInput for empty or non-finite input, and for a share outside 0 to 1.
     """
     c_SN = check_scores(c_SN)
+    if share and (c_SN.min() < 0 or c_SN.max() > 1):
+        raise BadInput(
+            f"Shares lie between 0 and 1, not {c_SN.min():g} to {c_SN.max():g}. Leave `share` out for gains, "
+            "contrasts and nats."
+        )
     S, N = c_SN.shape
-    mean = float(c_SN.mean())
+    constant = bool(np.ptp(c_SN) == 0)
+    mean = float(c_SN[0, 0] if constant else c_SN.mean())
     ends: tuple[float | None, float | None] = (None, None)
     if S == 1:
         how = "one seed: no interval over seeds"
-    elif np.ptp(c_SN) == 0 and mean in (0.0, 1.0):
-        ends, how = _constant_ends(mean, N, level, side), "exact binomial over items, no variation seen"
+    elif constant:
+        ends, how = _constant_ends(mean, N, level, side, share)
     elif S < BOOTSTRAP_FROM_SEEDS:
         moments = crossed_moments(c_SN[None])
         ends, how = _ends(lambda p: _t_end(moments, p), level, side), "crossed t"

@@ -19,10 +19,13 @@ def first_look_answer(
             f"With shuffled labels the functional rank comes out {found.median:g}"
             + (", as it must." if found.median == 0 else ", though there is nothing to learn: a warning.")
         )
-    judged = [row for row in calibration if row.coverage_low is not None]
-    if judged:
-        held, n = sum(row.covered for row in judged), sum(row.n_judged for row in judged)
-        sentences.append(f"Where the rank is known, the same procedure's 95 % sets held it in {held} of {n} repeats.")
+    planted = [row for row in calibration if row.truth.startswith("planted")]
+    if planted:
+        held, judged, n = (sum(getattr(row, name) for row in planted) for name in ("covered", "n_judged", "n_repeats"))
+        left = f" ({n - judged} of {n} repeats could not be judged)" if judged < n else ""
+        sentences.append(
+            f"Where the rank is known, the same procedure's 95 % sets held it in {held} of {judged} repeats{left}."
+        )
     return tuple(sentences)
 
 
@@ -45,9 +48,14 @@ def _trace_sentence(first: SkillFindings, second: SkillFindings) -> str:
 
 def calibration_answer(rows: tuple[CalibrationRow, ...]) -> tuple[str, ...]:
     """What the calibration found, a sentence per kind of truth."""
-    return tuple(
-        f"{row.truth}: the 95 % set held the truth in {row.covered} of {row.n_judged} judged repeats."
-        if row.coverage_low is not None
-        else f"{row.truth}: functional rank {row.functional_rank}."
-        for row in rows
-    )
+    return tuple(_calibration_sentence(row) for row in rows)
+
+
+def _calibration_sentence(row: CalibrationRow) -> str:
+    if not row.truth.startswith("planted"):
+        return f"{row.truth}: functional rank {row.functional_rank}."
+    if not row.n_judged:
+        return f"{row.truth}: none of {row.n_repeats} repeats could be judged. {row.note}"
+    left = row.n_repeats - row.n_judged
+    unjudged = f"; {left} more could not be judged" if left else ""
+    return f"{row.truth}: the 95 % set held the truth in {row.covered} of {row.n_judged} repeats{unjudged}."

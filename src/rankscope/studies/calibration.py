@@ -14,17 +14,22 @@ MAP = "lines=6,chains=2,max_length=4,distractors=1"
 RANKS = (1, 2, 4, 8)
 SEEDS = (1, 2, 3, 4, 5)
 TUNING_SEEDS = (1000,)
+TUNING_RANK, TUNING_TEACHER = 2, 100
+"""The one teacher that rates are tuned on, and no result comes from."""
 FORMS: dict[str, dict[int, int]] = {
     "quick": {1: 6, 2: 7, 4: 7},
     "smoke": {2: 1},
-    "tune": {2: 1},
+    "tune": {TUNING_RANK: 1},
 }
 """Form -> planted rank -> repeats."""
-TUNING_TEACHER = 100
 BATCH, N_STEPS = 32, 120
 NULL_KNOBS = "lines=10,chains=2,max_length=5,hops=2"
 START_RATES = {"rank 1": 3e-2, "rank 2": 3e-2, "rank 4": 3e-2, "rank 8": 2e-2, "dense": 2e-3}
 NULL_RATE = 8e-3
+
+
+def _task(k: int, teacher: int) -> str:
+    return f"planted:k={k},seed={teacher},placement={SITE},{MAP}"
 
 
 def _planted(k: int, teacher: int, seeds: tuple[int, ...], n_steps: int) -> SkillPlan:
@@ -35,7 +40,8 @@ def _planted(k: int, teacher: int, seeds: tuple[int, ...], n_steps: int) -> Skil
     return SkillPlan(
         name=f"rank {k}, teacher {teacher}",
         mode="planted",
-        task=f"planted:k={k},seed={teacher},placement={SITE},{MAP}",
+        task=_task(k, teacher),
+        tuned_as=_task(TUNING_RANK, TUNING_TEACHER),
         arms=arms,
         seeds=seeds,
         budget=Budget(n_items=BATCH * n_steps, batch_size=BATCH),

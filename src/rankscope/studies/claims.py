@@ -19,6 +19,8 @@ def less_rank_card(skills: tuple[SkillFindings, ...], command: str) -> ClaimCard
     ratio = rank_ratio(planning.required[0], reasoning.required[0])
     n_seeds = min(planning.n_seeds, reasoning.n_seeds)
     verdict, because = judge(ratio, n_seeds, planning.required[0], reasoning.required[0])
+    if verdict in ("supported", "refuted") and (doubt := doubts(planning, reasoning)):
+        verdict, because = "undecided", f"It would be {verdict}, but {doubt}. {because}"
     return ClaimCard(
         claim=CLAIM,
         source="arXiv 2412.00029: reasoning needs 2-3x lower rank than planning",
@@ -49,10 +51,26 @@ def judge(ratio: RankRatio, n_seeds: int, planning: RequiredRank, reasoning: Req
     return "undecided", f"The ratio's interval holds 1. {sets}"
 
 
+def doubts(planning: SkillFindings, reasoning: SkillFindings) -> str | None:
+    """What forbids a verdict though the sets allow one: rates that are not tuned, or a failing rank still improving."""
+    confounded = [skill.name for skill in (planning, reasoning) if any("confounded" in flag for flag in skill.flags)]
+    if confounded:
+        return f"the learning rates of {' and '.join(confounded)} are confounded"
+    unsettled = [skill.name for skill in (planning, reasoning) if fails_while_improving(skill)]
+    return f"in {' and '.join(unsettled)} the largest rank that fails was still improving" if unsettled else None
+
+
+def fails_while_improving(skill: SkillFindings) -> bool:
+    """Whether the largest rank shown insufficient, on which the set's lower end rests, improved in most seeds."""
+    failing = [rank for rank, found in skill.required[0].by_rank.items() if found == "insufficient"]
+    point = next((point for point in skill.curve if failing and point.rank == max(failing)), None)
+    return point is not None and point.not_converged_seeds > skill.n_seeds / 2
+
+
 def _estimate_words(ratio: RankRatio) -> str:
-    low = "no lower bound" if ratio.low is None else f"{ratio.low:g}"
-    high = "no upper bound" if ratio.high is None else f"{ratio.high:g}"
-    point = "" if ratio.estimate is None else f"{ratio.estimate:g}, "
+    low = "no lower bound" if ratio.low is None else f"{ratio.low:.3g}"
+    high = "no upper bound" if ratio.high is None else f"{ratio.high:.3g}"
+    point = "" if ratio.estimate is None else f"{ratio.estimate:.3g}, "
     return f"required rank HashHop / HashChain: {point}interval {low} to {high} (level {ratio.level:.0%})"
 
 
@@ -63,6 +81,7 @@ def _limits(planning: SkillFindings, reasoning: SkillFindings) -> tuple[str, ...
         "HashHop is judged on items that end at a leaf, as HashChain always does: seeing it can replace counting.",
         "HashHop asks for 1 or 2 hops; the shortest chain of HashChain has 1 to 3.",
         "Required rank is an upper bound set by this optimiser and budget: more steps may need less rank.",
+        *(f"{skill.name}: {flag}" for skill in (planning, reasoning) for flag in skill.flags),
     )
 
 

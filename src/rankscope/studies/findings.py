@@ -67,9 +67,14 @@ def primary_column(skill: SkillPlan) -> str:
     return "nats" if skill.mode == "planted" else "exact_output"
 
 
+def arms_alive(skill: SkillPlan, tables: SkillTables) -> list[ArmSpec]:
+    """Arms that did not diverge in every seed."""
+    return [arm for arm in skill.arms if any((arm.label, seed) in tables.test for seed in skill.seeds)]
+
+
 def whole_seeds(skill: SkillPlan, tables: SkillTables) -> tuple[int, ...]:
-    """Seeds that every arm finished without diverging."""
-    labels = [arm.label for arm in skill.arms]
+    """Seeds that every arm alive finished without diverging."""
+    labels = [arm.label for arm in arms_alive(skill, tables)]
     return tuple(seed for seed in skill.seeds if all((label, seed) in tables.test for label in labels))
 
 
@@ -77,9 +82,12 @@ def scores_of(skill: SkillPlan, tables: SkillTables, column: str) -> Scores:
     """One score of every arm. Raises BadInput when no seed is whole."""
     seeds = whole_seeds(skill, tables)
     if not seeds:
-        raise BadInput(f"Every seed of {skill.key} has a diverged cell; lower its learning rates and run again.")
+        raise BadInput(
+            f"Every seed of {skill.key} has a diverged cell. Lower its learning rates and use another folder (--out)."
+        )
     by_arm = {
-        arm.label: wide(pl.concat(tables.test[arm.label, seed] for seed in seeds), column)[2] for arm in skill.arms
+        arm.label: wide(pl.concat(tables.test[arm.label, seed] for seed in seeds), column)[2]
+        for arm in arms_alive(skill, tables)
     }
     base_N = tables.base[column].cast(pl.Float64).to_numpy()
     chance = tables.base["chance"].cast(pl.Float64).to_numpy() if uses_chance(skill) else None
@@ -93,10 +101,11 @@ def uses_chance(skill: SkillPlan) -> bool:
 
 
 def skill_findings(plan: StudyPlan, skill: SkillPlan, tables: SkillTables) -> SkillFindings:
-    """All findings on one skill."""
+    """All findings on one skill; an arm that diverged in every seed is only named in the flags."""
+    diverged = {arm.label: sum((arm.label, seed) not in tables.test for seed in skill.seeds) for arm in skill.arms}
+    skill = _without_dead_arms(skill, tables)
     scores = scores_of(skill, tables, primary_column(skill))
     unsettled = {arm.label: improving_seeds(skill, arm, tables, scores.seeds) for arm in skill.arms}
-    diverged = {arm.label: sum((arm.label, seed) not in tables.test for seed in skill.seeds) for arm in skill.arms}
     column = primary_column(skill)
     chance = tables.base["chance"].cast(pl.Float64)
     return SkillFindings(
@@ -121,6 +130,14 @@ def skill_findings(plan: StudyPlan, skill: SkillPlan, tables: SkillTables) -> Sk
         spectral=tuple(_spectral(arm, tables, scores.seeds) for arm in skill.lora_arms),
         recovery=_recovery(skill, scores),
         flags=_flags(unsettled, diverged),
+    )
+
+
+def _without_dead_arms(skill: SkillPlan, tables: SkillTables) -> SkillPlan:
+    alive = arms_alive(skill, tables)
+    ranks = {arm.rank for arm in alive if isinstance(arm, LoraSpec)}
+    return skill.override(
+        arms=[arm.model_dump() for arm in alive], functional=tuple(rank for rank in skill.functional if rank in ranks)
     )
 
 
@@ -178,7 +195,7 @@ def _curve_point(
         arm=arm.label,
         rank=arm.rank if isinstance(arm, LoraSpec) else None,
         lr=plan.rates[rate_name(skill, arm)],
-        score=crossed_interval(primary_SN),
+        score=crossed_interval(primary_SN, share=primary_column(skill) != "nats"),
         gain=gain_interval(primary_SN, scores.reference_N),
         answer_correct=_other(frame, "answer_correct"),
         answer_given_trace=_other(frame, "answer_given_trace"),
@@ -191,7 +208,7 @@ def _curve_point(
 
 
 def _other(frame: pl.DataFrame, column: str) -> Interval | None:
-    return None if frame[column].null_count() else crossed_interval(wide(frame, column)[2])
+    return None if frame[column].null_count() else crossed_interval(wide(frame, column)[2], share=True)
 
 
 def _required(skill: SkillPlan, scores: Scores, unsettled: dict[str, int]) -> tuple[RequiredRank, ...]:

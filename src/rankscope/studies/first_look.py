@@ -67,6 +67,7 @@ def _skills(
         functional=(largest,),
         controls=("energy", "global"),
         descriptive=True,
+        tuned_as=_task("hashchain", "matched"),
     )
     trace = tuple(
         SkillPlan(

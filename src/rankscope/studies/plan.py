@@ -40,6 +40,8 @@ class SkillPlan(Config):
     """Whether answers after the model's own trace are generated too."""
     descriptive: bool = False
     """True where nothing is claimed."""
+    tuned_as: str | None = None
+    """The task whose tuned rates this skill uses, where that is another one (a null, a repeat)."""
 
     @property
     def key(self) -> str:

@@ -9,9 +9,19 @@ from pydantic import Field, ValidationError
 from rankscope.base.atomic import write_json
 from rankscope.base.config import Config
 from rankscope.base.errors import BadFile
-from rankscope.studies.plan import SkillPlan, rate_name
+from rankscope.studies.plan import SkillPlan
+from rankscope.train.cell import FullSpec
 
 FOLDER = Path(__file__).parent / "tuned"
+
+
+class RateScore(Config):
+    """Mean validation scores of one rate over tuning seeds; None where a cell diverged."""
+
+    primary: float | None
+    """Exact output, or -KL for planted skills."""
+    nats: float | None
+    """Log-probability of the completion, which decides between equal primary scores."""
 
 
 class RateTable(Config):
@@ -23,15 +33,21 @@ class RateTable(Config):
     """`mode/name` -> hash of task, budget and base; a rate holds only there."""
     rates: dict[str, float]
     """`mode/name/arm` -> rate with the best validation score."""
-    scores: dict[str, dict[str, float]] = Field(default_factory=dict)
-    """`mode/name/arm` -> rate -> mean validation score over tuning seeds."""
+    scores: dict[str, dict[str, RateScore]] = Field(default_factory=dict)
+    """`mode/name/arm` -> rate -> validation score."""
     tuning_seeds: tuple[int, ...] = ()
     n_validation: int = 0
 
 
 def settings_hash(base_hash: str, skill: SkillPlan) -> str:
-    """16 hex digits over what a tuned rate depends on: base, task and budget."""
-    identity = {"base": base_hash, "task": skill.task, "budget": skill.budget.model_dump(mode="json")}
+    """16 hex digits over what a tuned rate depends on: base, task (or the one it was tuned as), budget, placement."""
+    placements = {arm.placement for arm in skill.arms if not isinstance(arm, FullSpec)}
+    identity = {
+        "base": base_hash,
+        "task": skill.tuned_as or skill.task,
+        "budget": skill.budget.model_dump(mode="json"),
+        "placements": sorted(placements),
+    }
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
@@ -53,16 +69,54 @@ def write_rates(path: Path, table: RateTable) -> None:
     write_json(path, table.model_dump(mode="json"))
 
 
-def confounded_flags(table: RateTable, base_hash: str, skills: tuple[SkillPlan, ...]) -> tuple[str, ...]:
-    """Why learning rates may not be comparable: tuned under other settings, or one rate for all ranks."""
+def confounded_flags(table: RateTable, base_hash: str, skill: SkillPlan, used: dict[str, float]) -> tuple[str, ...]:
+    """Why a skill's learning rates may not be comparable across its arms.
+
+    Tuned under other settings; an arm without a tuned rate; a best rate left at the edge of its grid; one untuned
+    rate for all ranks. `used` are the rates of the plan, by `rate_name`.
+    """
+    home = next((key for key, found in table.settings.items() if found == settings_hash(base_hash, skill)), None)
+    if home is None:
+        return (f"confounded: the learning rates of {skill.key} were not tuned under these settings",)
+    names = {arm.label: f"{home}/{arm.label}" for arm in skill.arms}
     flags = []
-    for skill in skills:
-        found = table.settings.get(skill.key)
-        if found != settings_hash(base_hash, skill):
-            flags.append(f"confounded: the learning rates of {skill.key} were tuned under other settings")
-        chosen = {table.rates.get(rate_name(skill, arm)) for arm in skill.lora_arms}
-        grids = {name: len(scores) for name, scores in table.scores.items() if name.startswith(f"{skill.key}/")}
-        one_for_all = len(skill.lora_arms) > 1 and len(chosen) == 1 and None not in chosen
-        if one_for_all and (not grids or min(grids.values()) < 2):
-            flags.append(f"confounded: one untuned learning rate for all ranks of {skill.key}")
+    stray = [label for label, name in names.items() if table.rates.get(name) != used[f"{skill.key}/{label}"]]
+    if stray:
+        flags.append(f"confounded: no tuned learning rate for {', '.join(stray)} of {skill.key}")
+    open_ended = [label for label, name in names.items() if next_edge(table.scores.get(name, {})) is not None]
+    if open_ended:
+        flags.append(f"best learning rate at the edge of its grid: {', '.join(open_ended)} of {skill.key}")
+    ranks = [names[arm.label] for arm in skill.lora_arms]
+    untried = all(len(table.scores.get(name, {})) < 2 for name in ranks)
+    if len(ranks) > 1 and untried and len({table.rates.get(name) for name in ranks}) == 1:
+        flags.append(f"confounded: one untuned learning rate for all ranks of {skill.key}")
     return tuple(flags)
+
+
+def best_rate(tried: dict[str, RateScore]) -> float | None:
+    """The rate with the best score, ties broken by nats, then by the smaller rate; None when all diverged."""
+    sound = {float(rate): score for rate, score in tried.items() if score.primary is not None}
+    if not sound:
+        return None
+    return min(sound, key=lambda rate: (-(sound[rate].primary or 0.0), -(sound[rate].nats or 0.0), rate))
+
+
+def next_edge(tried: dict[str, RateScore]) -> float | None:
+    """The rate beyond the edge at which the best one lies; None when the best lies inside.
+
+    Where every rate diverged, half the smallest. With fewer than two rates there is no edge.
+    """
+    if len(tried) < 2:
+        return None
+    rates = sorted(float(rate) for rate in tried)
+    best = best_rate(tried)
+    if best is None:
+        return rounded(rates[0] / 2)
+    if rates[0] < best < rates[-1]:
+        return None
+    return rounded(best / 2 if best == rates[0] else best * 2)
+
+
+def rounded(rate: float) -> float:
+    """A rate to three digits, so that its text names it."""
+    return float(f"{rate:.3g}")

@@ -23,6 +23,7 @@ from rankscope.studies.stages import (
     read_tables,
     resolve_workers,
     score_stage,
+    skill_tags,
     tell_cost,
     train_stage,
     write_records,
@@ -61,7 +62,8 @@ def run_study(name: str, out: Path | None = None, workers: int = 0, device: str 
 
 def _conclude(plan: StudyPlan, trained: list[Trained], folder: Path, device: str, time_s: float) -> None:
     """Records and report."""
-    tables = {skill.key: read_tables(skill, trained, folder) for skill in plan.skills}
+    tags = skill_tags(plan)
+    tables = {skill.key: read_tables(skill, trained, folder, tags[skill.key]) for skill in plan.skills}
     write_records(trained, tables, folder)
     base = load_base(plan.base)
     findings = study_findings(plan, base, tables, _provenance(plan, device, time_s))
@@ -78,7 +80,7 @@ def study_findings(
         found: dict[str, SkillFindings] = {}
         for skill in plan.skills:
             one = skill_findings(plan, skill, tables[skill.key])
-            found[skill.key] = one.override(flags=(*one.flags, *_rate_flags(table, base, skill)))
+            found[skill.key] = one.override(flags=(*one.flags, *_rate_flags(table, base, skill, plan.rates)))
             bar.advance(1)
     skills = tuple(found.values())
     planted = any(skill.mode == "planted" for skill in plan.skills)
@@ -101,10 +103,10 @@ def study_findings(
     )
 
 
-def _rate_flags(table: RateTable | None, base: Base, skill: SkillPlan) -> tuple[str, ...]:
+def _rate_flags(table: RateTable | None, base: Base, skill: SkillPlan, rates: dict[str, float]) -> tuple[str, ...]:
     if table is None:
         return ("confounded: rates not tuned",)
-    return confounded_flags(table, base.content_hash, (skill,))
+    return confounded_flags(table, base.content_hash, skill, rates)
 
 
 def committed_calibration() -> tuple[tuple[CalibrationRow, ...], str | None]:

@@ -1,5 +1,6 @@
 """Scoring jobs: each trained cell and the base, scored once into a table of its own."""
 
+import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,10 @@ from rankscope.tasks.catalog import load_items
 from rankscope.tasks.encoded import EncodedItems
 from rankscope.train.training import FINAL
 
-TEST_SEED, VALIDATION_SEED = 0, 0
+SCORING_SEED = 0
+"""Data seed of validation and test items; their streams differ by split."""
+EARLY_FRAC = 0.8
+"""Share of the steps after which the early snapshot is taken, as the executor does by default."""
 N_VALIDATION = 300
 """Validation items that convergence is judged on, and learning rates are chosen by."""
 _DRAWN_PER_KEPT = 4
@@ -45,14 +49,19 @@ class ScoreJob:
 
 
 def items_to_test(base: Base, skill: SkillPlan) -> EncodedItems:
-    """The skill's frozen test items; with `leaves_of`, those whose HashHop twin ends at a leaf."""
+    """The skill's frozen test items."""
+    return items_of(base, skill, "test", skill.n_test)
+
+
+def items_of(base: Base, skill: SkillPlan, split: str, n: int) -> EncodedItems:
+    """The first n items of a split; with `leaves_of`, of those whose HashHop twin ends at a leaf."""
     if skill.leaves_of is None:
-        return load_items(skill.task, "test", skill.n_test, TEST_SEED, base.tokenizer)
-    n_drawn = skill.n_test * _DRAWN_PER_KEPT
-    at_leaf = load_items(skill.leaves_of, "test", n_drawn, TEST_SEED, base.tokenizer).groups["ends_at_leaf"]
-    rows = np.flatnonzero(at_leaf == 1)[: skill.n_test]
-    assert len(rows) == skill.n_test
-    return load_items(skill.task, "test", n_drawn, TEST_SEED, base.tokenizer).take(rows)
+        return load_items(skill.task, split, n, SCORING_SEED, base.tokenizer)
+    n_drawn = n * _DRAWN_PER_KEPT
+    at_leaf = load_items(skill.leaves_of, split, n_drawn, SCORING_SEED, base.tokenizer).groups["ends_at_leaf"]
+    rows = np.flatnonzero(at_leaf == 1)[:n]
+    assert len(rows) == n
+    return load_items(skill.task, split, n_drawn, SCORING_SEED, base.tokenizer).take(rows)
 
 
 @dataclass
@@ -97,7 +106,7 @@ class Scorer:
     def _cell_table(self, job: ScoreJob, split: str, snapshot: str, generate: bool) -> pl.DataFrame:
         assert job.folder is not None
         items, teacher = self._items_and_teacher(job.skill, split)
-        step = job.n_steps if snapshot == FINAL else 0
+        step = job.n_steps if snapshot == FINAL else round(EARLY_FRAC * job.n_steps)
         return score_cell(
             self.base,
             job.folder,
@@ -130,11 +139,7 @@ class Scorer:
     def _items_and_teacher(self, skill: SkillPlan, split: str) -> tuple[EncodedItems, Teacher | None]:
         key = (skill.key, split)
         if key not in self._items:
-            self._items[key] = (
-                items_to_test(self.base, skill)
-                if split == "test"
-                else load_items(skill.task, split, N_VALIDATION, VALIDATION_SEED, self.base.tokenizer)
-            )
+            self._items[key] = items_to_test(self.base, skill) if split == "test" else _validation(self.base, skill)
         return self._items[key], self._teacher(skill, split, self._items[key])
 
     def _teacher(self, skill: SkillPlan, split: str, items: EncodedItems) -> Teacher | None:
@@ -143,6 +148,16 @@ class Scorer:
         if key not in self._teachers:
             self._teachers[key] = planted_teacher(self.base, items)
         return self._teachers[key]
+
+
+def items_tag(base: Base, skill: SkillPlan) -> str:
+    """10 hex digits over base, test and validation items: tables made under another tag are never read again."""
+    hashes = (base.content_hash, items_to_test(base, skill).content_hash, _validation(base, skill).content_hash)
+    return hashlib.sha256("".join(hashes).encode()).hexdigest()[:10]
+
+
+def _validation(base: Base, skill: SkillPlan) -> EncodedItems:
+    return items_of(base, skill, "validation", N_VALIDATION)
 
 
 def planted_teacher(base: Base, items: EncodedItems) -> Teacher | None:

@@ -14,7 +14,7 @@ from rankscope.runs.tables import read_table, write_table
 from rankscope.studies.findings import SkillTables
 from rankscope.studies.plan import SkillPlan, StudyPlan
 from rankscope.studies.progress import meter, minutes, say
-from rankscope.studies.scoring import ScoreJob, Scorer, build_scorer
+from rankscope.studies.scoring import ScoreJob, ScoreKind, Scorer, build_scorer, items_tag
 from rankscope.train.cell import ArmSpec, Cell, LoraSpec
 from rankscope.train.cost import estimate_seconds, measure_step_seconds
 from rankscope.train.events import Diverged, Finished, Progress
@@ -77,13 +77,18 @@ def train_stage(plan: StudyPlan, folder: Path, device: str, workers: int) -> lis
 
 
 def score_stage(plan: StudyPlan, trained: Sequence[Trained], folder: Path, device: str, workers: int) -> None:
-    """Writes every table that is not there yet."""
-    jobs = [job for job in score_jobs(plan, trained, folder) if not job.out.exists()]
-    if not jobs:
+    """Writes every table of the plan that is not there yet."""
+    write_tables(plan, score_jobs(plan, trained, folder, skill_tags(plan)), device, workers)
+
+
+def write_tables(plan: StudyPlan, jobs: Sequence[ScoreJob], device: str, workers: int) -> None:
+    """Does the jobs whose table is not there yet, several at a time."""
+    missing = [job for job in jobs if not job.out.exists()]
+    if not missing:
         return
     build = functools.partial(build_scorer, plan.base, str(resolve_device(device)))
-    with meter("scoring", len(jobs)) as bar:
-        for _ in pool_events(build, jobs, workers) if workers > 1 else _here(build(), jobs):
+    with meter("scoring", len(missing)) as bar:
+        for _ in pool_events(build, missing, workers) if workers > 1 else _here(build(), missing):
             bar.advance(1)
 
 
@@ -92,53 +97,66 @@ def _here(scorer: Scorer, jobs: Sequence[ScoreJob]) -> Iterator[Path]:
         yield from scorer(job)
 
 
-def score_jobs(plan: StudyPlan, trained: Sequence[Trained], folder: Path) -> list[ScoreJob]:
+def skill_tags(plan: StudyPlan) -> dict[str, str]:
+    """Skill -> tag of its base and items, which names the folder of its tables."""
+    base = load_base(plan.base)
+    return {skill.key: items_tag(base, skill) for skill in plan.skills}
+
+
+def score_jobs(plan: StudyPlan, trained: Sequence[Trained], folder: Path, tags: dict[str, str]) -> list[ScoreJob]:
     """Every table that the plan's findings need, the long ones first."""
-    tables = folder / "tables"
-    jobs = []
-    for one in trained:
-        if one.diverged:
-            continue
-        kinds = ["test", "convergence"]
-        if isinstance(one.arm, LoraSpec) and one.arm.rank in one.skill.functional:
-            kinds.append("truncation")
-        jobs += [
-            ScoreJob(
-                kind=kind,  # type: ignore[arg-type]
-                skill=one.skill,
-                out=tables / kind / f"{one.key}.parquet",
-                cell=one.key,
-                folder=one.folder,
-                seed=one.seed,
-                n_steps=one.cell.budget.n_steps,
-            )
-            for kind in kinds
-        ]
-    jobs += [ScoreJob("base", skill, tables / "base" / f"{_slug(skill)}.parquet") for skill in plan.skills]
-    return sorted(jobs, key=lambda job: job.kind != "truncation")
+    jobs = [cell_job(one, kind, folder, tags[one.skill.key]) for one in trained for kind in _kinds(one)]
+    base_jobs = [ScoreJob("base", skill, _table(folder, tags[skill.key], "base", "base")) for skill in plan.skills]
+    return sorted([*jobs, *base_jobs], key=lambda job: job.kind != "truncation")
 
 
-def _slug(skill: SkillPlan) -> str:
-    return "".join(letter if letter.isalnum() else "-" for letter in skill.key.lower())
+def cell_job(one: Trained, kind: ScoreKind, folder: Path, tag: str) -> ScoreJob:
+    """The job that writes one kind of table for one trained cell."""
+    return ScoreJob(
+        kind=kind,
+        skill=one.skill,
+        out=_table(folder, tag, kind, one.key),
+        cell=one.key,
+        folder=one.folder,
+        seed=one.seed,
+        n_steps=one.cell.budget.n_steps,
+    )
 
 
-def read_tables(skill: SkillPlan, trained: Sequence[Trained], folder: Path) -> SkillTables:
-    """The tables of one skill, checked against the score table's schema."""
+def _kinds(one: Trained) -> tuple[ScoreKind, ...]:
+    if one.diverged:
+        return ()
+    return ("test", "convergence", "truncation") if is_truncated(one) else ("test", "convergence")
+
+
+def _table(folder: Path, tag: str, kind: ScoreKind, key: str) -> Path:
+    return folder / "tables" / tag / kind / f"{key}.parquet"
+
+
+def read_cell_tables(
+    kind: ScoreKind, wanted: Sequence[Trained], folder: Path, tag: str
+) -> dict[tuple[str, int], pl.DataFrame]:
+    """Tables of one kind by (arm, seed), checked against their schema. Raises BadFile when one is missing."""
+    schema = SCHEMA if kind != "truncation" else {"control": pl.String, "item": pl.Int64}
+    return {(one.arm.label, one.seed): read_table(_table(folder, tag, kind, one.key), schema) for one in wanted}
+
+
+def read_tables(skill: SkillPlan, trained: Sequence[Trained], folder: Path, tag: str) -> SkillTables:
+    """The tables of one skill. Raises BadFile when one is missing."""
     mine = [one for one in trained if one.skill == skill and not one.diverged]
-
-    def read(kind: str) -> dict[tuple[str, int], pl.DataFrame]:
-        found = {(one.arm.label, one.seed): folder / "tables" / kind / f"{one.key}.parquet" for one in mine}
-        schema = SCHEMA if kind != "truncation" else {"control": pl.String, "item": pl.Int64}
-        return {at: read_table(path, schema) for at, path in found.items() if path.exists()}
-
     return SkillTables(
-        base=read_table(folder / "tables" / "base" / f"{_slug(skill)}.parquet", SCHEMA),
-        test=read("test"),
-        convergence=read("convergence"),
-        truncation=read("truncation"),
+        base=read_table(_table(folder, tag, "base", "base"), SCHEMA),
+        test=read_cell_tables("test", mine, folder, tag),
+        convergence=read_cell_tables("convergence", mine, folder, tag),
+        truncation=read_cell_tables("truncation", [one for one in mine if is_truncated(one)], folder, tag),
         folders={(one.arm.label, one.seed): one.folder for one in mine},
         keys={(one.arm.label, one.seed): one.key for one in mine},
     )
+
+
+def is_truncated(one: Trained) -> bool:
+    """Whether the plan asks for the cell's functional rank."""
+    return isinstance(one.arm, LoraSpec) and one.arm.rank in one.skill.functional
 
 
 def write_records(trained: Sequence[Trained], tables: dict[str, SkillTables], folder: Path) -> None:

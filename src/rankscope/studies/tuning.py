@@ -8,9 +8,9 @@ from rankscope.lm.bases import load_base
 from rankscope.studies.findings import primary_column
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.progress import say
-from rankscope.studies.rates import RateTable, settings_hash, write_rates
+from rankscope.studies.rates import RateScore, RateTable, best_rate, next_edge, rounded, settings_hash, write_rates
 from rankscope.studies.scoring import N_VALIDATION
-from rankscope.studies.stages import read_tables, score_stage, train_stage
+from rankscope.studies.stages import cell_job, read_cell_tables, skill_tags, train_stage, write_tables
 from rankscope.train.cell import ArmSpec
 
 GRID = (0.5, 1.0, 2.0)
@@ -22,8 +22,8 @@ RATES_FILE = "records/rates.json"
 
 def run_tuning(plan: StudyPlan, folder: Path, device: str, workers: int) -> None:
     """Trains the grid on tuning seeds, extends it where the best rate is at an edge, and writes the table of rates."""
-    scores: dict[str, dict[str, float]] = {}
-    wanted = {name: {_rounded(rate * factor) for factor in GRID} for name, rate in plan.rates.items()}
+    scores: dict[str, dict[str, RateScore]] = {}
+    wanted = {name: {rounded(rate * factor) for factor in GRID} for name, rate in plan.rates.items()}
     for _ in range(MOST_ROUNDS):
         for column in _columns(wanted):
             _try_rates(plan, column, folder, device, workers, scores)
@@ -38,16 +38,12 @@ def run_tuning(plan: StudyPlan, folder: Path, device: str, workers: int) -> None
         study=plan.study,
         base=plan.base,
         settings={skill.key: settings_hash(base.content_hash, skill) for skill in plan.skills},
-        rates={name: best_rate(tried) for name, tried in scores.items()},
+        rates={name: best for name, tried in scores.items() if (best := best_rate(tried)) is not None},
         scores=scores,
         tuning_seeds=tuple(sorted({seed for skill in plan.skills for seed in skill.seeds})),
         n_validation=N_VALIDATION,
     )
     write_rates(folder / RATES_FILE, table)
-
-
-def _rounded(rate: float) -> float:
-    return float(f"{rate:.3g}")
 
 
 def _columns(wanted: dict[str, set[float]]) -> list[dict[str, float]]:
@@ -62,18 +58,19 @@ def _try_rates(
     folder: Path,
     device: str,
     workers: int,
-    scores: dict[str, dict[str, float]],
+    scores: dict[str, dict[str, RateScore]],
 ) -> None:
     """Trains and scores every arm that has a rate to try; adds mean validation scores to `scores`."""
     skills = tuple(found for skill in plan.skills if (found := _only(skill, rates)) is not None)
     part = plan.model_validate(plan.model_dump() | {"skills": [s.model_dump() for s in skills], "rates": rates})
-    trained = train_stage(part, folder, device, workers)
-    score_stage(part, trained, folder, device, workers)
+    tags = skill_tags(part)
+    sound = [one for one in train_stage(part, folder, device, workers) if not one.diverged]
+    write_tables(part, [cell_job(one, "convergence", folder, tags[one.skill.key]) for one in sound], device, workers)
     for skill in part.skills:
-        tables = read_tables(skill, trained, folder)
+        tables = read_cell_tables("convergence", [one for one in sound if one.skill == skill], folder, tags[skill.key])
         for arm in skill.arms:
-            frames = [tables.convergence.get((arm.label, seed)) for seed in skill.seeds]
             name = rate_name(skill, arm)
+            frames = [tables.get((arm.label, seed)) for seed in skill.seeds]
             scores.setdefault(name, {})[f"{rates[name]:g}"] = _validation_score(skill, frames)
 
 
@@ -86,24 +83,10 @@ def _only(skill: SkillPlan, rates: dict[str, float]) -> SkillPlan | None:
     return skill.model_validate(skill.model_dump() | changes)
 
 
-def _validation_score(skill: SkillPlan, frames: list[pl.DataFrame | None]) -> float:
-    """Mean final score over tuning seeds; a diverged cell counts as the worst there is."""
+def _validation_score(skill: SkillPlan, frames: list[pl.DataFrame | None]) -> RateScore:
+    """Mean final scores over tuning seeds; nothing where a cell diverged."""
     if any(frame is None for frame in frames):
-        return -1e9
-    column = primary_column(skill)
-    finals = [frame.filter(pl.col("step") > 0)[column].cast(pl.Float64).mean() for frame in frames if frame is not None]
-    return float(sum(finals) / len(finals))  # type: ignore[arg-type]
-
-
-def best_rate(tried: dict[str, float]) -> float:
-    """The rate with the best score; of equals, the smaller."""
-    return min((float(rate) for rate in tried), key=lambda rate: (-tried[f"{rate:g}"], rate))
-
-
-def next_edge(tried: dict[str, float]) -> float | None:
-    """The rate beyond the edge at which the best one lies; None when the best lies inside, or nothing was learnt."""
-    rates = sorted(float(rate) for rate in tried)
-    best = best_rate(tried)
-    if len(set(tried.values())) == 1 or rates[0] < best < rates[-1]:
-        return None
-    return _rounded(best / 2 if best == rates[0] else best * 2)
+        return RateScore(primary=None, nats=None)
+    finals = pl.concat(frame.filter(pl.col("step") == pl.col("step").max()) for frame in frames if frame is not None)
+    primary, nats = (finals[column].cast(pl.Float64).mean() for column in (primary_column(skill), "nats"))
+    return RateScore(primary=primary, nats=nats)

@@ -3,10 +3,12 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from plain_maps import read_prompt, solve, trace_of
 
+from rankscope.base.errors import BadInput
 from rankscope.tasks.text import text_items
 from rankscope.tasks.twins import BLOCK, TwinKnobs, TwinTask
 
@@ -154,3 +156,14 @@ def test_shuffled_answers_say_nothing_of_the_true_ones() -> None:
     agree = true.codes_NT[rows, true.answer_at_N] == null.codes_NT[rows, null.answer_at_N]
     n_leaves = knobs.chains + knobs.distractors
     assert abs(agree.mean() - 1 / n_leaves) < SIX_SIGMA
+
+
+def test_shuffling_maps_of_uneven_length_moves_no_symbol_from_outside_into_them() -> None:
+    task = TwinTask("null", "chain", TwinKnobs(lines=None, distractors=0, labels="shuffled", mode="trace"))
+    for item in text_items(task.items("train", N_READ, 0)):
+        assert set(f"{item.trace} {item.answer}".split()) - {"|", "answer"} <= read_prompt(item.prompt).nodes
+
+
+def test_a_start_with_one_way_on_is_refused() -> None:
+    with pytest.raises(BadInput, match="chains .* greater than or equal to 2"):
+        TwinKnobs.parse("hashhop", {"chains": "1"})

@@ -4,6 +4,7 @@ import errno
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
 
 from rankscope.base.atomic import atomic_path, disk_errors, write_json, write_text
 from rankscope.base.errors import OutOfSpace
@@ -36,3 +37,11 @@ def test_a_full_disk_has_its_own_error(tmp_path: Path) -> None:
         raise OSError(errno.ENOSPC, "full")
     with pytest.raises(PermissionError), disk_errors(tmp_path):
         raise PermissionError(errno.EACCES, "no")
+
+
+def test_a_disk_full_for_safetensors_is_a_full_disk(tmp_path: Path) -> None:
+    with pytest.raises(OutOfSpace, match="free some space"), disk_errors(tmp_path):
+        raise SafetensorError(f"Error while serializing: I/O error: No space left (os error {errno.ENOSPC})")
+    for text in ("I/O error: Permission denied (os error 13)", "InvalidHeader"):
+        with pytest.raises(SafetensorError, match=text[:9]), disk_errors(tmp_path):
+            raise SafetensorError(text)

@@ -1,6 +1,7 @@
 """Mistakes of the user's: exit code 2 and one sentence; no traceback."""
 
 import pytest
+import torch
 
 from rankscope.cli import doctor
 
@@ -64,11 +65,33 @@ def test_a_bug_of_ours_is_not_hidden(rankscope, monkeypatch):
         raise ValueError("a bug")
 
     monkeypatch.setattr(doctor, "found", fail)
-    with pytest.raises(ValueError, match="a bug"):
-        rankscope("doctor")
+    ran = rankscope("doctor")
+    assert ran.code == 70
+    assert ran.err.startswith("Traceback")
+    assert ran.err.endswith("ValueError: a bug\n")
+
+
+FULL = [
+    MemoryError(),
+    RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes."),
+    torch.OutOfMemoryError("CUDA out of memory."),
+]
+
+
+@pytest.mark.parametrize("error", FULL, ids=lambda error: type(error).__name__)
+def test_full_memory_is_one_sentence(rankscope, monkeypatch, error):
+    def fill() -> None:
+        raise error
+
+    monkeypatch.setattr(doctor, "found", fill)
+    ran = rankscope("doctor")
+    assert (ran.code, ran.err.count("\n")) == (2, 1)
+    assert "too little memory" in ran.err
 
 
 def test_debug_shows_the_traceback(rankscope, monkeypatch):
     monkeypatch.setenv("RANKSCOPE_DEBUG", "1")
-    with pytest.raises(LookupError, match="No adapter folder"):
-        rankscope("rank", "nowhere")
+    ran = rankscope("rank", "nowhere")
+    assert ran.code == 2
+    assert ran.err.startswith("Traceback")
+    assert "No adapter folder" in ran.err

@@ -2,6 +2,7 @@
 
 import json
 
+from rankscope.cli.console import out, print_facts
 from rankscope.cli.show_items import coloured
 from rankscope.studies.catalog import STUDIES
 from rankscope.tasks.catalog import TASKS
@@ -75,3 +76,8 @@ def test_studies_lists_every_form(rankscope):
     }
     shown = rankscope("studies").out
     assert all(word in shown for name, entry in STUDIES.items() for word in (name, *entry.forms))
+
+
+def test_brackets_in_what_users_name_are_no_markup(capsys):
+    print_facts({"runs": "/data/[bold]/[/]x"}, out())
+    assert capsys.readouterr().out.split() == ["runs", "/data/[bold]/[/]x"]

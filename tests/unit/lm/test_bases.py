@@ -112,3 +112,24 @@ def test_an_adapter_is_not_a_base(tmp_path):
     (tmp_path / "adapter_config.json").write_text("{}")
     with pytest.raises(BadFile, match="adapter, not a base"):
         load_base(str(tmp_path))
+
+
+def test_an_adapter_beside_the_weights_is_refused_not_injected(folder):
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    with pytest.raises(BadFile, match="adapter, not a base"):
+        load_base(str(folder))
+
+
+def test_a_hub_name_of_an_adapter_is_refused(monkeypatch):
+    monkeypatch.setattr(bases, "find_adapter_config_file", lambda name: f"cache/{name}/adapter_config.json")
+    with pytest.raises(BadFile, match="some/adapter holds an adapter, not a base"):
+        load_base("some/adapter")
+
+
+def test_full_memory_is_not_taken_for_other_shapes(folder, monkeypatch):
+    def fill(*_args, **_options):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 400 bytes.")
+
+    monkeypatch.setattr(bases.AutoModelForCausalLM, "from_pretrained", fill)
+    with pytest.raises(RuntimeError, match="allocate memory"):
+        load_base(str(folder))

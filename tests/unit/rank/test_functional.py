@@ -71,6 +71,18 @@ def test_no_gain_is_rank_0() -> None:
     assert all(point.share_of_gain is None for point in found.curve)
 
 
+def test_perfect_shares_are_not_certain_but_other_constants_are_constant() -> None:
+    ends = {
+        point.k: (point.score.low, point.score.high)
+        for point in functional_rank("a", {"energy": curve([[0, 0.5, 1.0]] * 5)}, np.zeros(100)).curve
+    }
+    assert ends[0] == (0.0, pytest.approx(1 - 0.025 ** (1 / 100)))
+    assert ends[2] == (pytest.approx(0.025 ** (1 / 100)), 1.0)
+    nats = TruncationCurve((0, 1), np.tile(np.array([-2.0, -0.5])[None, :, None], (5, 1, 100)))
+    found = functional_rank("a", {"energy": nats}, np.full(100, -2.0))
+    assert [(point.score.low, point.score.high) for point in found.curve] == [(-2.0, -2.0), (-0.5, -0.5)]
+
+
 def test_gain_bound_over_items() -> None:
     # 100 items: mean 0.05 has standard error 0.0219 and bound 0.0065; mean 0.03 has 0.0171 and -0.004.
     gains = np.stack([(np.arange(100) < 5), (np.arange(100) < 3), np.zeros(100)]).astype(float)

@@ -84,10 +84,37 @@ def test_ratios_take_one_sided_sets():
     two = _found({1: 0.3, 2: 0.88, 4: 0.9})
     censored, unreached = _found({1: 0.89, 2: 0.9}), _found({1: 0.2, 2: 0.3})
     ratio = rank_ratio(four, two)
-    assert (ratio.estimate, ratio.low, ratio.high, ratio.by_seed) == (2, 2, 2, (2.0,) * 5)
+    assert (ratio.estimate, ratio.low, ratio.high, ratio.by_seed) == (2, 1.5, 2, (2.0,) * 5)
     assert ratio.level == pytest.approx(0.9)
-    assert (rank_ratio(four, censored).low, rank_ratio(four, censored).high) == (4, None)
+    assert (rank_ratio(four, censored).low, rank_ratio(four, censored).high) == (3, None)
     assert (rank_ratio(unreached, four).low, rank_ratio(unreached, four).high) == (0.75, None)
+
+
+def test_ratios_leave_open_the_needs_between_trained_ranks():
+    four = _found({1: 0.3, 2: 0.5, 4: 0.88, 8: 0.9})
+    eight = _found({1: 0.3, 2: 0.4, 4: 0.5, 8: 0.88})
+    same, double = rank_ratio(four, four), rank_ratio(eight, four)
+    assert (same.low, same.high) == (3 / 4, 4 / 3)
+    assert (double.low, double.high) == (5 / 4, 8 / 3)
+    assert (double.estimate, same.estimate) == (2, 1)
+
+
+@pytest.mark.parametrize(("n_seeds", "verdict"), [(5, "no headroom"), (12, "no headroom"), (3, "underpowered")])
+def test_where_nothing_is_gained_no_rank_suffices(n_seeds, verdict):
+    zero_SN = np.zeros((n_seeds, 50))
+    found = required_rank({1: zero_SN, 4: zero_SN}, zero_SN, None, np.zeros(50), 0.9)
+    assert (found.verdict, found.low, found.high) == (verdict, None, None)
+    assert found.by_rank == {1: "undecided", 4: "undecided"}
+    assert "ense training gains 0, not clearly more than nothing" in found.sentence
+    assert "reaches" not in found.sentence
+
+
+def test_perfect_scores_suffice():
+    perfect_SN, base_N = np.ones((5, 50)), np.zeros(50)
+    found = required_rank({1: perfect_SN * 0, 4: perfect_SN}, perfect_SN, None, base_N, 0.9)
+    assert found.by_rank == {1: "insufficient", 4: "sufficient"}
+    assert (found.contrast[4].low, found.contrast[4].high) == pytest.approx((0.1, 0.1))
+    assert (found.verdict, found.low, found.high) == ("estimated", 4, 4)
 
 
 def test_recovery_is_not_clipped_and_is_refused_without_a_gain_to_share():

@@ -24,7 +24,7 @@ def required(low, high, verdict="estimated"):
         (None, 1, "censored below", "≤ 1"),
         (16, None, "underpowered", "≥ 16"),
         (None, None, "underpowered", None),
-        (None, None, "not reached", "> 32"),
+        (None, None, "not reached", "not bounded"),
         (16, None, "not reached", "≥ 16"),
     ],
 )

@@ -75,3 +75,51 @@ def test_flags_name_their_skills_once(full):
     assert words.all_flags(full) == (
         "Flagged: confounded: one lr for all ranks (HashHop · trace and HashChain · trace).",
     )
+
+
+def with_asked_path(skills):
+    return [skill.override(task=f"{skill.task},asked=path") for skill in skills]
+
+
+def test_matched_skills_that_write_their_path_do_not_write_the_same_trace(full):
+    matched, trace = pair(full, "matched"), pair(full, "trace")
+    same = words.mode_paragraph("matched", *matched)
+    assert "only the query and the answer differ" in same
+    own = words.mode_paragraph("matched", *with_asked_path(matched))
+    assert "only the query and the answer differ" not in own
+    assert "each writes its own asked path" in own
+    assert "only the query" not in words.mode_note("matched")
+    assert "remove that difference" in words.agreement({"matched": matched, "trace": trace})[0]
+    (why,) = words.agreement({"matched": with_asked_path(matched), "trace": trace})
+    assert "reduce that difference" in why
+    assert "remove" not in why
+
+
+def test_described_skills_do_not_set_the_size_of_the_run(full):
+    few = [s.override(n_seeds=2) if s.descriptive else s for s in full.skills]
+    line = words.honesty_line(full.override(skills=few))
+    assert line.startswith("At least 8 seeds")
+    assert "as few as 2 seeds and decide nothing" in line
+    only_described = [s for s in few if s.descriptive]
+    assert "does not decide" in words.honesty_line(full.override(skills=only_described))
+    assert "described" not in words.honesty_line(full)
+
+
+@pytest.mark.parametrize("verdict", ["underpowered", "no headroom", "placement-limited", "not converged"])
+def test_sets_without_a_settled_verdict_do_not_decide(full, verdict):
+    hop, chain = pair(full, "matched")
+    assert words.easier(hop, chain) == ("HashChain", [])
+    unsettled = hop.override(required=[r.override(verdict=verdict) for r in hop.required])
+    name, ranks = words.easier(unsettled, chain)
+    assert name == "HashChain"
+    assert ranks
+    assert words.lean_sentence(unsettled, chain).startswith("The sets do not decide, but HashChain")
+    flat = unsettled.override(name="HashChain")
+    assert words.lean_sentence(unsettled, flat).startswith("The sets do not decide and no rank separates")
+
+
+def test_agreement_admits_few_trace_seeds(full):
+    matched, trace = pair(full, "matched"), pair(full, "trace")
+    few = [skill.override(n_seeds=2) for skill in trace]
+    assert words.agreement({"matched": matched, "trace": few})[0].endswith("2 seeds this is a description only.")
+    assert "description only" not in words.agreement({"matched": matched, "trace": trace})[0]

@@ -34,9 +34,25 @@ def test_one_seed_has_points_but_no_interval():
 
 
 def test_no_variation_seen_is_not_certainty():
-    found = crossed_interval(np.ones((5, 100)))
+    found = crossed_interval(np.ones((5, 100)), share=True)
     assert found.high == 1.0
     assert found.low == pytest.approx(0.025 ** (1 / 100))
+    none_right = crossed_interval(np.zeros((12, 100)), level=0.975, side="upper", share=True)
+    assert (none_right.low, none_right.high) == (None, pytest.approx(1 - 0.025 ** (1 / 100)))
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, 0.1, -0.9])
+@pytest.mark.parametrize("S", [2, 5, 12])
+def test_a_constant_that_is_no_share_is_that_constant(value, S):
+    found = crossed_interval(np.full((S, 30), value))
+    assert (found.estimate, found.low, found.high) == (value, value, value)
+    assert found.method.startswith("constant")
+    assert crossed_interval(np.full((S, 30), value), side="lower").high is None
+
+
+def test_what_is_no_share_is_refused_as_one():
+    with pytest.raises(BadInput, match="between 0 and 1"):
+        crossed_interval(np.array([[0.2, -0.1], [0.0, 1.0]]), share=True)
 
 
 def test_missing_scores_are_refused():

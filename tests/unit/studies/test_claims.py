@@ -105,12 +105,36 @@ def test_the_card_puts_planning_over_reasoning():
     skills = (skill("HashChain", "matched", (needs(2, 2),)), skill("HashHop", "matched", (needs(4, 4),)))
     card = less_rank_card(skills, "rankscope study x")
     assert (card.verdict, card.rule, card.command) == ("supported", RULE, "rankscope study x")
-    assert card.estimate == "required rank HashHop / HashChain: 2, interval 2 to 2 (level 95%)"
+    assert card.estimate == "required rank HashHop / HashChain: 2, interval 1.5 to 2 (level 95%)"
     assert any("98.7%" in limit for limit in card.limits)
+    assert card.limits[-1].startswith("Required rank is an upper bound")
     swapped = (skill("HashChain", "matched", (needs(4, None),)), skill("HashHop", "matched", (needs(None, 2),)))
     card = less_rank_card(swapped, "")
     assert card.verdict == "refuted"
-    assert card.estimate == "required rank HashHop / HashChain: interval no lower bound to 0.5 (level 95%)"
+    assert card.estimate == "required rank HashHop / HashChain: interval no lower bound to 0.667 (level 95%)"
+
+
+def test_rates_that_were_not_tuned_forbid_a_verdict():
+    flag = "confounded: rates not tuned"
+    skills = (
+        skill("HashChain", "matched", (needs(2, 2),), flags=(flag,)),
+        skill("HashHop", "matched", (needs(8, 8),)),
+    )
+    card = less_rank_card(skills, "")
+    assert card.verdict == "undecided"
+    assert card.because.startswith("It would be supported, but the learning rates of HashChain are confounded.")
+    assert card.limits[-1] == f"HashChain: {flag}"
+
+
+def test_a_failing_rank_that_still_improves_forbids_a_verdict():
+    failing = needs(8, 8).override(by_rank={1: "insufficient", 4: "insufficient", 8: "sufficient"})
+    rising = point("rank 4", 0.6, 4).override(not_converged_seeds=3)
+    skills = (
+        skill("HashChain", "matched", (needs(2, 2),)),
+        skill("HashHop", "matched", (failing,), curve=(rising, point("full", 0.98))),
+    )
+    card = less_rank_card(skills, "")
+    assert (card.verdict, "largest rank that fails was still improving" in card.because) == ("undecided", True)
 
 
 def test_the_seeds_of_the_weaker_skill_count():
@@ -153,7 +177,7 @@ def test_the_answer_says_each_finding_once():
     claim = ClaimCard(
         claim="this needs that", source="", rule="", estimate="", verdict="refuted", because="", limits=(), command=""
     )
-    rows = (row("planted rank 1", 5, 0.5), row("planted rank 2", 4, 0.3), row("shuffled labels", 5, None))
+    rows = (row("planted rank 1", 5, 0.5), row("planted rank 2", 4, 0.3), row("shuffled labels (rank 0)", 5, None))
     said = first_look_answer(skills, (claim,), rows)
     assert said[:3] == (
         "HashHop (matched): Needs 4 to 4.",
@@ -162,7 +186,8 @@ def test_the_answer_says_each_finding_once():
     )
     assert "HashHop reaches 25% at rank 1, HashChain 5%" in said[3]
     assert said[4].endswith("comes out 0, as it must.")
-    assert said[5] == "Where the rank is known, the same procedure's 95 % sets held it in 9 of 10 repeats."
+    held = "Where the rank is known, the same procedure's 95 % sets held it in 9 of 10 repeats"
+    assert said[5] == f"{held} (2 of 12 repeats could not be judged)."
     assert len(said) == 6
 
 
@@ -174,6 +199,6 @@ def test_a_null_with_rank_is_a_warning_and_nothing_found_is_nothing_said():
 def test_calibration_says_a_sentence_per_truth():
     said = calibration_answer((row("planted rank 1", 4, 0.3), row("shuffled labels", 5, None, "0 (5 of 5)")))
     assert said == (
-        "planted rank 1: the 95 % set held the truth in 4 of 5 judged repeats.",
+        "planted rank 1: the 95 % set held the truth in 4 of 5 repeats; 1 more could not be judged.",
         "shuffled labels: functional rank 0 (5 of 5).",
     )

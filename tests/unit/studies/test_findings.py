@@ -159,9 +159,17 @@ def test_a_seed_that_diverged_anywhere_is_left_out_everywhere(tmp_path):
 
 
 def test_no_whole_seed_is_refused(tmp_path):
-    lost = tables(tmp_path, diverged=frozenset(("dense", seed) for seed in SEEDS))
+    halves = {("dense", seed) for seed in SEEDS[:2]} | {("full", seed) for seed in SEEDS[2:]}
+    lost = tables(tmp_path, diverged=frozenset(halves))
     with pytest.raises(BadInput, match=r"Every seed of matched/HashChain has a diverged cell"):
         scores_of(SKILL, lost, "exact_output")
+
+
+def test_an_arm_that_diverged_in_every_seed_is_only_flagged(tmp_path):
+    without_dense = found(tables(tmp_path, diverged=frozenset(("dense", seed) for seed in SEEDS)))
+    assert without_dense.required == ()
+    assert "dense" not in {point.arm for point in without_dense.curve}
+    assert f"dense ({len(SEEDS)} seeds)" in without_dense.flags[-1]
 
 
 def test_arms_still_improving_are_flagged_and_dense_alone_blocks_the_verdict(tmp_path):

@@ -35,7 +35,7 @@ def trained(*diverged: str) -> list[Trained]:
 
 
 def test_a_table_per_cell_and_kind_the_long_ones_first():
-    jobs = score_jobs(PLAN, trained(), Path("run"))
+    jobs = score_jobs(PLAN, trained(), Path("run"), {SKILL.key: "tag"})
     assert [(job.kind, job.cell) for job in jobs] == [
         ("truncation", "key-rank 2"),
         ("test", "key-rank 1"),
@@ -46,13 +46,13 @@ def test_a_table_per_cell_and_kind_the_long_ones_first():
         ("convergence", "key-dense"),
         ("base", "base"),
     ]
-    assert jobs[0].out == Path("run/tables/truncation/key-rank 2.parquet")
-    assert jobs[-1].out == Path("run/tables/base/direct-hashchain--so.parquet")
+    assert jobs[0].out == Path("run/tables/tag/truncation/key-rank 2.parquet")
+    assert jobs[-1].out == Path("run/tables/tag/base/base.parquet")
     assert {job.n_steps for job in jobs if job.cell != "base"} == {2}
 
 
 def test_a_diverged_cell_is_never_scored():
-    jobs = score_jobs(PLAN, trained("rank 2", "dense"), Path("run"))
+    jobs = score_jobs(PLAN, trained("rank 2", "dense"), Path("run"), {SKILL.key: "tag"})
     assert {job.cell for job in jobs} == {"base", "key-rank 1"}
 
 
@@ -62,9 +62,9 @@ def test_a_table_of_another_version_is_refused(tmp_path):
     from rankscope.base.errors import BadFile
     from rankscope.runs.tables import write_table
 
-    write_table(tmp_path / "tables" / "base" / "direct-hashchain--so.parquet", pl.DataFrame({"item": [1]}))
+    write_table(tmp_path / "tables" / "tag" / "base" / "base.parquet", pl.DataFrame({"item": [1]}))
     with pytest.raises(BadFile, match="lacks cell"):
-        read_tables(SKILL, trained(), tmp_path)
+        read_tables(SKILL, trained(), tmp_path, "tag")
 
 
 def test_workers_fill_the_cores_unless_told():

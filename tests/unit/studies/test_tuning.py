@@ -2,34 +2,12 @@
 
 import math
 
-import pytest
-
 from rankscope.lm.bases import load_base
 from rankscope.studies import tuning
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
-from rankscope.studies.rates import RateTable, settings_hash
-from rankscope.studies.tuning import best_rate, next_edge, run_tuning
+from rankscope.studies.rates import RateScore, RateTable, settings_hash
+from rankscope.studies.tuning import run_tuning
 from rankscope.train.cell import Budget, FullSpec, LoraSpec
-
-
-def test_of_equal_rates_the_smaller_wins():
-    assert best_rate({"0.01": 0.5, "0.02": 0.7, "0.04": 0.7}) == 0.02
-    assert best_rate({"0.04": 0.1, "0.02": -1e9, "0.01": -1e9}) == 0.04
-
-
-@pytest.mark.parametrize(
-    ("scores", "expected"),
-    [
-        ((0.5, 0.7, 0.6), None),
-        ((0.9, 0.7, 0.6), 0.005),
-        ((0.5, 0.7, 0.8), 0.08),
-        ((0.7, 0.7, 0.6), 0.005),
-        ((0.5, 0.7, 0.7), None),
-        ((0.0, 0.0, 0.0), None),
-    ],
-)
-def test_the_grid_grows_beyond_an_edge_that_is_best(scores, expected):
-    assert next_edge(dict(zip(("0.01", "0.02", "0.04"), scores, strict=True))) == expected
 
 
 def test_columns_try_each_rate_once_and_one_per_arm_at_a_time():
@@ -63,7 +41,8 @@ def test_rates_are_chosen_by_score_and_an_open_edge_is_told(tmp_path, monkeypatc
     def score_by_distance(_plan, rates, _folder, _device, _workers, scores):
         tried.append(rates)
         for name, rate in rates.items():
-            scores.setdefault(name, {})[f"{rate:g}"] = -abs(math.log(rate / PEAKS[name]))
+            distance = -abs(math.log(rate / PEAKS[name]))
+            scores.setdefault(name, {})[f"{rate:g}"] = RateScore(primary=distance, nats=None)
 
     monkeypatch.setattr(tuning, "_try_rates", score_by_distance)
     run_tuning(PLAN, tmp_path, "cpu", 1)

@@ -35,6 +35,9 @@ def sums(tmp_path: Path) -> Path:
         ({"prompt": "1 =", "answer": "1", "candidates": "12"}, "line 2: candidates"),
         ({"prompt": "1 =", "answer": "1", "candidates": ["2"]}, "line 2: the answer '1' is not among"),
         ({"prompt": "\ud800", "answer": "1"}, "line 2: .* surrogate"),
+        ({"prompt": "1 =", "answer": "1", "trace": "\ud800"}, "line 2: .*'trace' holds half a surrogate"),
+        ({"prompt": "1 =", "answer": "1", "candidates": ["1", "\udfff"]}, "line 2: .*'candidates' .* surrogate"),
+        ({"prompt": "1 =", "answer": "1", "candidates": ["1", ""]}, "line 2: candidates .* none of them empty"),
     ],
 )
 def test_malformed_lines_are_named(tmp_path: Path, line: object, message: str) -> None:

@@ -26,3 +26,9 @@ def test_p1s_line_count_gives_the_shortest_length_away() -> None:
 def test_too_few_items_are_refused() -> None:
     with pytest.raises(BadInput, match="1,000"):
         leak_check(load_task("hashhop"), 999)
+
+
+def test_without_answers_at_leaves_there_is_no_shortcut_from_leaves() -> None:
+    found = leak_check(load_task("hashhop:end=inside"), 1000)
+    assert len(found) == 4
+    assert not any("leaves ->" in leak.shortcut and "which leaf" in leak.shortcut for leak in found)

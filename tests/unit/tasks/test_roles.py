@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from rankscope.base.vocabulary import ID
+from rankscope.tasks.catalog import load_task
 from rankscope.tasks.maps import Maps
 from rankscope.tasks.questions import Path, shortest_paths
 from rankscope.tasks.roles import TAGS
@@ -98,3 +99,13 @@ def test_spans_index_the_full_text(hop: WordItems) -> None:
     known = dict(zip(answer.tags, answer.known_from, strict=True))
     assert item.full[known["leaf"] :].startswith("Start:")
     assert item.full[known["hop_2"] :].startswith("2\nTarget:")
+
+
+def test_a_planted_text_has_only_the_tags_that_it_determines() -> None:
+    items = load_task("planted:k=2").items("train", 4, 0)
+    for row in range(len(items)):
+        item = with_spans(items, row)
+        assert {tag for span in item.spans for tag in span.tags} == {"branch"}
+        assert all(at < len(item.full) for span in item.spans for at in span.known_from)
+    assert items.roles.has("leaf").any()
+    assert not items.roles.has("on_path").any()

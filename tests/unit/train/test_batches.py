@@ -28,6 +28,7 @@ def test_a_batch_is_trimmed_and_marks_what_predicts_the_completion() -> None:
     batch = batch_of(items, rows, torch.device("cpu"))
     assert batch.tokens_NT.shape == (2, 6) or batch.tokens_NT.shape[1] == items.n_tokens_N[rows].max()
     n_prompt, n_tokens = int(items.n_prompt_N[rows[0]]), int(items.n_tokens_N[rows[0]])
+    assert (batch.predicts_NT[:, :-1].numpy() == items.completion_mask_NT[rows, 1 : batch.tokens_NT.shape[1]]).all()
     assert batch.predicts_NT[0].nonzero().flatten().tolist() == list(range(n_prompt - 1, n_tokens - 1))
 
 
