@@ -3,6 +3,8 @@
 import errno
 import json
 import os
+import re
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,19 +12,35 @@ from typing import Any
 
 from rankscope.base.errors import OutOfSpace
 
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
     """Turns a full disk (or quota) into `OutOfSpace`, which names the path and loses nothing."""
     try:
         yield
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+    except _disk_error_types() as error:
+        if _error_number(error) in _FULL:
             raise OutOfSpace(
                 f"No disk space left while writing {path}. Nothing already finished was lost; "
                 "free some space and run the same command again."
             ) from error
         raise
+
+
+def _disk_error_types() -> tuple[type[Exception], ...]:
+    """OSError, and where safetensors is loaded its own error, as which it reports what it meets on the disk."""
+    loaded = sys.modules.get("safetensors")
+    return (OSError,) if loaded is None else (OSError, loaded.SafetensorError)
+
+
+def _error_number(error: Exception) -> int | None:
+    """The system's number of an error; safetensors has it in its text alone, as `(os error 28)`."""
+    if isinstance(error, OSError):
+        return error.errno
+    found = re.search(r"os error (\d+)", str(error))
+    return int(found[1]) if found else None
 
 
 @contextmanager
@@ -33,7 +51,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
     with disk_errors(path):
         try:
             yield temporary
-            with open(temporary, "rb") as handle:
+            with open(temporary, "r+b") as handle:
                 os.fsync(handle.fileno())
             os.replace(temporary, path)
         finally:

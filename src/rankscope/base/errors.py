@@ -1,6 +1,7 @@
 """Errors a user can meet. Each message says what was expected, what came, and what to do."""
 
 import difflib
+import re
 from collections.abc import Iterable
 
 
@@ -30,6 +31,13 @@ class RunLocked(RankscopeError, RuntimeError):
 
 class OutOfSpace(RankscopeError, OSError):
     """The disk is full; what was complete before is untouched."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory ran out; on the CPU torch says so by a RuntimeError's text alone."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and bool(re.search("can't allocate memory|out of memory", str(error)))
 
 
 def near_matches(name: str, known: Iterable[str], limit: int = 4) -> str:

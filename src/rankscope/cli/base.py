@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from rankscope.cli.console import out, plain_table, print_facts, print_json, print_line, step_bar
 from rankscope.cli.options import Json
@@ -29,7 +30,7 @@ def list_bases(as_json: Json = False) -> None:
         return
     table = plain_table("base", "weights", right=(1,))
     for name, size in sizes.items():
-        table.add_row(name, f"{size / 2**20:.1f} MiB")
+        table.add_row(Text(name), f"{size / 2**20:.1f} MiB")
     out().print(table if sizes else "No base is shipped with this installation; build one: rankscope base build NAME")
 
 
@@ -50,7 +51,7 @@ def show(
     print_facts({key.replace("_", " "): value for key, value in facts.items()}, console)
     table = plain_table("kind of map (a glob for --sites)", "sites", "out x in", right=(1, 2))
     for kind in kinds:
-        table.add_row(kind["glob"], str(kind["sites"]), f"{kind['out']} x {kind['in']}")
+        table.add_row(Text(kind["glob"]), str(kind["sites"]), f"{kind['out']} x {kind['in']}")
     console.print()
     console.print(table)
 

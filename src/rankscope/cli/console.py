@@ -10,6 +10,7 @@ from rich import box
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 
 
 def out() -> Console:
@@ -47,7 +48,7 @@ def print_facts(facts: dict[str, Any], console: Console) -> None:
     grid.add_column(style="bold", no_wrap=True)
     grid.add_column()
     for name, value in facts.items():
-        grid.add_row(name, str(value))
+        grid.add_row(Text(name), Text(str(value)))
     console.print(grid)
 
 
@@ -59,10 +60,10 @@ def step_bar(title: str) -> Iterator["StepBar"]:
         yield StepBar(title, None)
         return
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(bar_width=None),
         MofNCompleteColumn(),
-        TextColumn("{task.fields[note]}"),
+        TextColumn("{task.fields[note]}", markup=False),
         TimeElapsedColumn(),
         TextColumn("left"),
         TimeRemainingColumn(),

@@ -2,16 +2,17 @@
 
 import os
 import sys
+import traceback
 from typing import Annotated
 
 import typer
 
 from rankscope import __version__
-from rankscope.base.errors import RankscopeError
+from rankscope.base.errors import RankscopeError, is_out_of_memory
 from rankscope.cli import base, doctor, rank, report, study, task, train
 from rankscope.cli.console import err, print_line
 
-BAD_INPUT, INTERRUPTED = 2, 130
+BAD_INPUT, OUR_FAULT, INTERRUPTED = 2, 70, 130
 
 app = typer.Typer(
     name="rankscope",
@@ -21,7 +22,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Measures how much rank a skill needs, and shows what a low-rank adapter learnt with it.",
-    epilog="Exit codes: 0 done, 1 a check failed, 2 bad input, 130 interrupted. RANKSCOPE_DEBUG=1 shows tracebacks.",
+    epilog="Exit codes: 0 done, 1 a check failed, 2 bad input, 70 a fault of rankscope's own, 130 interrupted. "
+    "RANKSCOPE_DEBUG=1 shows tracebacks.",
 )
 app.command("doctor")(doctor.doctor)
 app.command("rank")(rank.rank)
@@ -49,7 +51,10 @@ def root(
 
 
 def main() -> None:
-    """Runs the command; a mistake of the user's is one sentence on stderr and exit code 2, never a traceback."""
+    """Runs the command; a mistake of the user's is one sentence on stderr and exit code 2, never a traceback.
+
+    Any other error keeps its traceback and exits with 70, so that it never looks like a check that failed.
+    """
     os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
     os.environ.setdefault("HF_HUB_VERBOSITY", "error")
     try:
@@ -58,18 +63,24 @@ def main() -> None:
         if stop.code == INTERRUPTED:
             print_line("\nInterrupted. Run the same command again to go on from where it stopped.", err())
         raise
-    except (RankscopeError, ValueError, OSError, MemoryError) as error:
+    except Exception as error:  # noqa: BLE001  the one place that gives every error its exit code
         if os.environ.get("RANKSCOPE_DEBUG") or not is_users(error):
-            raise
-        print_line(sentence(error), err(), style="bold red")
-        sys.exit(BAD_INPUT)
+            traceback.print_exception(error)
+        else:
+            print_line(sentence(error), err(), style="bold red")
+        sys.exit(BAD_INPUT if is_users(error) else OUR_FAULT)
 
 
 def is_users(error: Exception) -> bool:
     """True for what the user can mend: rankscope's own errors, refused settings, files out of reach, full memory."""
-    return isinstance(error, RankscopeError | OSError | MemoryError) or type(error).__name__ in (
-        "ValidationError",
-        "JSONDecodeError",
+    return (
+        isinstance(error, RankscopeError | OSError)
+        or is_out_of_memory(error)
+        or type(error).__name__
+        in (
+            "ValidationError",
+            "JSONDecodeError",
+        )
     )
 
 
@@ -79,7 +90,7 @@ def sentence(error: Exception) -> str:
     if type(error).__name__ == "ValidationError" and callable(problems):
         parts = (f"{'.'.join(map(str, part['loc'])) or 'value'}: {part['msg']}" for part in problems())
         return f"Not a valid setting: {'; '.join(parts)}."
-    if isinstance(error, MemoryError):
+    if not isinstance(error, RankscopeError) and is_out_of_memory(error):
         return "There is too little memory for this. Ask for fewer items, or for a smaller batch or base."
     if isinstance(error, OSError) and error.filename and error.strerror:
         return f"{error.filename} can not be used: {error.strerror}. Check the path and its permissions."

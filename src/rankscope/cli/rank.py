@@ -8,6 +8,7 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from rankscope.cli.console import out, plain_table, print_json, print_line
 from rankscope.cli.options import Json
@@ -142,7 +143,7 @@ def table(spectra: list[SiteSpectrum]) -> Any:
         size = [str(len(group))] if len(first) > 1 else []
         is_last_of_sites = index == len(grouped) - 1
         style = "bold" if index == len(grouped) else None
-        result.add_row(label, *size, nominal(group), *cells(group), end_section=is_last_of_sites, style=style)
+        result.add_row(Text(label), *size, nominal(group), *cells(group), end_section=is_last_of_sites, style=style)
     return result
 
 

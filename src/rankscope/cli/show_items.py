@@ -32,7 +32,8 @@ def show_items(items: "WordItems", console: Console) -> None:
     for row in range(len(items)):
         item = with_spans(items, row)
         labels = ", ".join(f"{name.replace('_', ' ')} {int(values[row])}" for name, values in items.groups.items())
-        console.rule(f"{items.task} {items.split}-{items.item_ids_N[row]}", align="left", style="dim")
+        title = Text(f"{items.task} {items.split}-{items.item_ids_N[row]}", style="rule.text")
+        console.rule(title, align="left", style="dim")
         console.print(coloured(item), soft_wrap=True)
         show_details(item, labels, console)
         surfaces |= {span.surface for span in item.spans}

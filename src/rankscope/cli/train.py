@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rankscope.tasks.encoded import EncodedItems
     from rankscope.train.cell import ArmSpec, Cell
     from rankscope.train.events import Finished
+    from rankscope.train.reference import ReferenceExecutor
 
 N_TEST_ITEMS = 500
 LONG_S = 60.0
@@ -119,9 +120,12 @@ def trained_cell(cell: "Cell", root: Path, device: str) -> "Finished":
     from rankscope.train.events import Finished, Progress
     from rankscope.train.reference import ReferenceExecutor
 
+    executor = ReferenceExecutor(root, device=device)
+    if not executor.has_finished(cell):
+        tell_cost(executor, cell)
     done: Finished | None = None
     with step_bar(f"{cell.arm.label}, seed {cell.seeds.init}") as bar:
-        for event in ReferenceExecutor(root, device=device).train([cell]):
+        for event in executor.train([cell]):
             if isinstance(event, Progress):
                 bar.show(event.step, event.n_steps, f"loss {event.loss_nats:.3f}")
             elif isinstance(event, Finished):
@@ -133,14 +137,26 @@ def trained_cell(cell: "Cell", root: Path, device: str) -> "Finished":
                 )
     assert done is not None
     if done.was_cached:
-        err().print(f"Already trained; read from {done.folder}.")
+        print_line(f"Already trained; read from {done.folder}.", err())
     return done
+
+
+def tell_cost(executor: "ReferenceExecutor", cell: "Cell") -> None:
+    """Says on stderr how long the training takes, when that is over a minute."""
+    from rankscope.studies.progress import minutes
+    from rankscope.train.cost import MEASURED_STEPS
+
+    if cell.budget.n_steps <= MEASURED_STEPS:
+        return
+    total_s = executor.seconds_per_step(cell) * cell.budget.n_steps
+    if total_s > LONG_S:
+        print_line(f"{cell.budget.n_steps:,} steps: about {minutes(total_s)}.", err())
 
 
 def held_out_items(task: str, base: "Base") -> "EncodedItems":
     """The held-out items that every training on the task is scored on; of a file, as many as it has."""
     from rankscope.base.errors import BadInput
-    from rankscope.studies.scoring import TEST_SEED
+    from rankscope.studies.scoring import SCORING_SEED
     from rankscope.tasks.catalog import load_items, load_task
     from rankscope.tasks.encoded import check_fits
     from rankscope.tasks.jsonl import JsonlTask
@@ -149,7 +165,7 @@ def held_out_items(task: str, base: "Base") -> "EncodedItems":
     n_items = min(N_TEST_ITEMS, len(loaded.rows("test"))) if isinstance(loaded, JsonlTask) else N_TEST_ITEMS
     if n_items == 0:
         raise BadInput(f"{task} has no test items (a tenth of the prompts, by their hash). Add lines to it.")
-    items = load_items(task, "test", n_items, TEST_SEED, base.tokenizer)
+    items = load_items(task, "test", n_items, SCORING_SEED, base.tokenizer)
     check_fits(items, base.n_positions, base.name)
     return items
 

@@ -24,9 +24,10 @@ from transformers import (
 )
 from transformers.models.auto.tokenization_auto import get_tokenizer_config
 from transformers.utils import logging as hf_logging
+from transformers.utils.peft_utils import find_adapter_config_file
 
 from rankscope.base.device import resolve_device
-from rankscope.base.errors import BadFile, NotSupported, UnknownName, near_matches
+from rankscope.base.errors import BadFile, NotSupported, UnknownName, is_out_of_memory, near_matches
 
 SHIPPED = Path(__file__).parent / "shipped"
 _PICKLES = ("*.bin", "*.pt", "*.pth", "*.ckpt")
@@ -65,14 +66,21 @@ def load_base(name_or_path: str, device: str = "cpu", trust_remote_code: bool = 
     NotSupported for pickled weights, code of its own, or a model that is no causal language model.
     """
     source = _source(name_or_path)
+    _refuse_adapter(source, name_or_path)
+    if isinstance(source, Path):
+        _check_folder(source)
     config = _load_config(source, name_or_path, trust_remote_code)
     tokenizer = _load_tokenizer(source, name_or_path, trust_remote_code)
     model = _load_model(source, name_or_path, config, trust_remote_code)
     stop_id = _stop_id(model, tokenizer, name_or_path)
     pad_id = tokenizer.pad_token_id if isinstance(tokenizer.pad_token_id, int) else stop_id
+    content_hash = _content_hash(model, tokenizer, stop_id, pad_id)
+    # Padding stands on the right, where causal attention never reaches it; with a pad id in the model's settings
+    # transformers would ask for a mask at every first batch.
+    model.config.pad_token_id = None
     return Base(
         name=name_or_path,
-        content_hash=_content_hash(model, tokenizer, stop_id, pad_id),
+        content_hash=content_hash,
         model=model.to(resolve_device(device)),  # type: ignore[arg-type]
         tokenizer=tokenizer,
         n_positions=_n_positions(model, tokenizer, name_or_path),
@@ -82,7 +90,7 @@ def load_base(name_or_path: str, device: str = "cpu", trust_remote_code: bool = 
 
 
 def _source(name: str) -> Path | str:
-    """A checked local folder, or the name itself when it can only be a Hugging Face model."""
+    """A local folder, or the name itself when it can only be a Hugging Face model."""
     if name in shipped_bases():
         folder = SHIPPED / name
     elif Path(name).is_dir():
@@ -91,8 +99,20 @@ def _source(name: str) -> Path | str:
         return name
     else:
         raise _unknown(name)
-    _check_folder(folder)
     return folder
+
+
+def _refuse_adapter(source: Path | str, name: str) -> None:
+    """Raises when there is an adapter, which transformers would put into the model without a word."""
+    try:
+        found = find_adapter_config_file(str(source))
+    except (OSError, ValueError):  # no such model, or none in reach: reading its config.json says which
+        return
+    if found is not None:
+        raise BadFile(
+            f"{name} holds an adapter, not a base: it has adapter_config.json. Give the model that it was trained on "
+            "as the base."
+        )
 
 
 def _could_be_hub_name(name: str) -> bool:
@@ -109,8 +129,6 @@ def _unknown(name: str) -> UnknownName:
 def _check_folder(folder: Path) -> None:
     """Raises unless the folder holds a readable config.json and whole safetensors files."""
     if not (folder / "config.json").is_file():
-        if (folder / "adapter_config.json").is_file():
-            raise BadFile(f"{folder} holds an adapter, not a base. Give the model that it was trained on as the base.")
         raise BadFile(f"{folder} has no config.json, so it is not a model folder. Give a folder saved by Hugging Face.")
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
@@ -218,7 +236,9 @@ def _load_model(source: Path | str, name: str, config: PreTrainedConfig, trust_r
             f"{name} has no weights as safetensors that can be read here ({_first_line(error)}). rankscope loads no "
             "pickle files: use a revision with model.safetensors, or convert it."
         ) from None
-    except RuntimeError:  # transformers' answer to tensors of other shapes
+    except RuntimeError as error:  # transformers' answer to tensors of other shapes
+        if is_out_of_memory(error):
+            raise
         raise BadFile(
             f"The weights of {name} do not have the shapes that its config.json describes. Use the config.json "
             "that was saved with them."

@@ -83,8 +83,11 @@ def _item(line: str, where: str) -> TextItem:
     answer = _text(value, "answer", where)
     if trace is not None and not isinstance(trace, str):
         raise BadFile(f"{where}: trace must be text or absent, not {type(trace).__name__}.")
-    if not isinstance(candidates, list) or not all(isinstance(candidate, str) for candidate in candidates):
-        raise BadFile(f"{where}: candidates must be a list of texts.")
+    if not isinstance(candidates, list) or not all(isinstance(text, str) and text for text in candidates):
+        raise BadFile(f"{where}: candidates must be a list of texts, none of them empty.")
+    _check_characters(trace or "", "trace", where)
+    for candidate in candidates:
+        _check_characters(candidate, "candidates", where)
     if candidates and answer not in candidates:
         raise BadFile(f"{where}: the answer {answer!r} is not among the candidates.")
     ordered = (answer, *(candidate for candidate in dict.fromkeys(candidates) if candidate != answer))
@@ -96,6 +99,10 @@ def _text(value: dict[str, Any], key: str, where: str) -> str:
     if not isinstance(text, str) or not text:
         came = "nothing" if key not in value else repr(text)
         raise BadFile(f"{where}: expected text under {key!r}, came {came}.")
+    _check_characters(text, key, where)
+    return text
+
+
+def _check_characters(text: str, key: str, where: str) -> None:
     if any("\ud800" <= character <= "\udfff" for character in text):
         raise BadFile(f"{where}: the text under {key!r} holds half a surrogate pair, which is no character.")
-    return text

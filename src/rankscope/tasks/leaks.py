@@ -13,6 +13,8 @@ from rankscope.tasks.word_items import WordItems
 
 MIN_ITEMS = 20_000
 MARGIN = 0.02
+LEAST_AT_LEAF = 200
+"""Items that must end at a leaf for the shortcut from the leaves' lines to be judged."""
 
 
 @dataclass(frozen=True)
@@ -48,18 +50,20 @@ def leak_check(task: TwinTask, n: int = MIN_ITEMS, data_seed: int = 0) -> list[L
 
 
 def shortcuts(items: WordItems, question: str) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    """(name, features, what they should not tell) of every shortcut."""
+    """(name, features, what they should not tell) of every shortcut; that of leaves only where answers are leaves."""
     groups = items.groups
     depth_name = "hops" if question == "hop" else "shortest length"
     depth = groups[depth_name.replace(" ", "_")]
     leaf_lines, answer_leaf = leaf_view(items)
     at_leaf = answer_leaf >= 0
-    return [
+    found = [
         (f"number of lines -> {depth_name}", groups["n_lines"][:, None], depth),
         (f"number of leaves -> {depth_name}", groups["n_leaves"][:, None], depth),
         (f"number of chains -> {depth_name}", groups["n_chains"][:, None], depth),
-        ("lines of the leaves -> which leaf is the answer", leaf_lines[at_leaf], answer_leaf[at_leaf]),
     ]
+    if at_leaf.sum() >= LEAST_AT_LEAF:
+        found.append(("lines of the leaves -> which leaf is the answer", leaf_lines[at_leaf], answer_leaf[at_leaf]))
+    return found
 
 
 def judge_shortcut(name: str, features_NF: np.ndarray, target_N: np.ndarray, majority: float | None = None) -> Leak:

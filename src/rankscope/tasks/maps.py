@@ -23,7 +23,7 @@ class MapKnobs(Config):
 
     lines: PositiveInt | None = 14
     """Lines of every map, filled up by distractor chains; None leaves them as they fall (no distractors)."""
-    chains: int = Field(default=3, ge=1)
+    chains: int = Field(default=3, ge=2)
     """m, chains from the branching start."""
     min_length: int = Field(default=2, ge=2)
     """Smallest length of a chain, in nodes."""

@@ -6,10 +6,12 @@ import numpy as np
 
 from rankscope.base.vocabulary import ID
 from rankscope.tasks.planted_spec import PlantedSpec
-from rankscope.tasks.roles import RoleTable
+from rankscope.tasks.roles import TAGS, RoleTable
 from rankscope.tasks.twins import TwinKnobs, TwinTask
 from rankscope.tasks.word_items import WordItems
 
+_MAP_TAGS = np.uint32(sum(1 << TAGS.index(tag) for tag in ("distractor", "branch", "leaf")))
+"""Tags of the map alone; no question is asked here, so nothing lies on its path."""
 MAP_KNOBS = ("lines", "chains", "distractors", "max_length", "min_length", "symbols")
 
 
@@ -44,7 +46,8 @@ class PlantedTask:
         whole = self._maps().items(split, n, data_seed, start)
         n_tokens_N = (whole.codes_NT == ID["Start:"]).argmax(1)
         width = int(n_tokens_N.max())
-        roles = RoleTable(whole.roles.surface_NT[:, :width], whole.roles.tags_NT[:, :width], whole.roles.known_from_NG)
+        tags_NT = whole.roles.tags_NT[:, :width] & _MAP_TAGS
+        roles = RoleTable(whole.roles.surface_NT[:, :width], tags_NT, whole.roles.known_from_NG)
         return replace(
             whole,
             codes_NT=whole.codes_NT[:, :width],

@@ -37,15 +37,13 @@ class HopWishes:
     hops_N: Int[np.ndarray, " N"]
     at_leaf_N: Bool[np.ndarray, " N"]
     on_distractor_N: Bool[np.ndarray, " N"]
-    first_at: int
-    """First position in a chain from the start with out-degree 1: 1 if the start branches, else 0."""
     n_main: int
     """Chains from the start."""
 
     def __call__(self, edges_MC: Int[np.ndarray, "M C"], rows_M: Int[np.ndarray, " M"]) -> Bool[np.ndarray, " M"]:
         """Whether maps with these chains can carry the wishes of the given rows."""
         room_MC = edges_MC.copy()
-        room_MC[:, : self.n_main] -= self.first_at
+        room_MC[:, : self.n_main] -= 1  # paths begin where one way leads on, and the start branches
         wanted_MC = self._wanted_MC(rows_M, edges_MC.shape[1])
         needed_M = self.hops_N[rows_M] + ~self.at_leaf_N[rows_M]
         return np.asarray(((room_MC >= needed_M[:, None]) & wanted_MC).any(1))
@@ -65,7 +63,6 @@ def draw_hop_wishes(
         hops_N=rng.integers(1, hops + 1, size=n),
         at_leaf_N=np.full(n, end == "leaf") if end != "both" else at_leaf,
         on_distractor_N=np.zeros(n, dtype=bool) if chains_only or not knobs.distractors else on_distractor,
-        first_at=1 if knobs.chains > 1 else 0,
         n_main=knobs.chains,
     )
 
@@ -76,7 +73,7 @@ def hop_paths(maps: Maps, wishes: HopWishes, rng: np.random.Generator) -> Path:
     hops = wishes.hops_N[:, None]
     right_end = np.where(wishes.at_leaf_N[:, None], left_NL == hops, left_NL > hops)
     is_distractor = maps.chain_NL >= wishes.n_main
-    leaves_branch = ~is_distractor & (maps.at_NL < wishes.first_at)
+    leaves_branch = ~is_distractor & (maps.at_NL == 0)
     valid = maps.present_NL & right_end & (is_distractor == wishes.on_distractor_N[:, None]) & ~leaves_branch
     assert valid.any(1).all()
     edge_N = (rng.random(valid.shape) * valid).argmax(1)

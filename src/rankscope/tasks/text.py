@@ -69,8 +69,10 @@ def with_spans(items: WordItems, row: int) -> TextItem:
 
 
 def _spans(items: WordItems, row: int, places: list[tuple[int, int]]) -> Iterator[RoleSpan]:
+    """Roles of every word; a tag that nothing in the text determines is left out."""
     known = items.roles.known_from_NG[row]
     for token, (start, end) in enumerate(places):
         surface, tags = items.roles.names(row, token)
-        known_at = tuple(places[min(int(known[TAGS.index(tag)]), len(places) - 1)][0] for tag in tags)
-        yield RoleSpan(start, end, surface, tuple(tags), known_at)
+        known_tags = [(tag, int(known[TAGS.index(tag)])) for tag in tags]
+        told = [(tag, places[at][0]) for tag, at in known_tags if at < len(places)]
+        yield RoleSpan(start, end, surface, tuple(tag for tag, _ in told), tuple(at for _, at in told))

@@ -293,7 +293,7 @@ def shuffle_symbols(maps: Maps, rng: np.random.Generator) -> Int[np.ndarray, "N 
     """Symbols exchanged at random within each item, leaves among leaves and other nodes among themselves."""
     leaf = is_leaf_NV(maps)
     used = np.zeros_like(leaf)
-    np.put_along_axis(used, maps.source_NL, True, 1)
+    np.put_along_axis(used, np.where(maps.present_NL, maps.source_NL, 0), True, 1)
     kind = np.where(leaf, 0, np.where(used, 1, 2))
     original = kind.argsort(1, kind="stable")
     shuffled = (kind + rng.random(kind.shape)).argsort(1)
@@ -313,7 +313,7 @@ def token_roles(canvas: Canvas, maps: Maps, path: Path, n_prompt_N: np.ndarray) 
     flags = {
         "on_path": (hop_NV > 0) | (at == path.query_N[:, None]),
         "distractor": distractor_NV,
-        "branch": np.broadcast_to((at == 0) & (maps.knobs.chains > 1), hop_NV.shape),
+        "branch": np.broadcast_to(at == 0, hop_NV.shape),
         "leaf": is_leaf_NV(maps),
     } | {f"hop_{k}": hop_NV == k for k in range(1, MAX_TAGGED_HOPS + 1)}
     bits_NV = sum((flags[tag].astype(np.uint32) << np.uint32(g) for g, tag in enumerate(TAGS)), np.uint32(0))
@@ -330,9 +330,8 @@ def _known_from(maps: Maps, n_prompt_N: np.ndarray) -> np.ndarray:
     known = np.repeat((n_prompt_N - 2)[:, None], len(TAGS), axis=1)
     map_end_N = n_prompt_N - 5
     known[:, TAGS.index("distractor")] = known[:, TAGS.index("leaf")] = map_end_N
-    if maps.knobs.chains > 1:
-        leaves_start = np.take_along_axis(maps.source_NL, maps.line_NL, 1) == 0
-        leaves_start &= np.arange(leaves_start.shape[1]) < maps.n_lines_N[:, None]
-        second_line_N = (leaves_start.cumsum(1) >= 2).argmax(1)
-        known[:, TAGS.index("branch")] = 1 + 2 * second_line_N
+    leaves_start = np.take_along_axis(maps.source_NL, maps.line_NL, 1) == 0
+    leaves_start &= np.arange(leaves_start.shape[1]) < maps.n_lines_N[:, None]
+    second_line_N = (leaves_start.cumsum(1) >= 2).argmax(1)
+    known[:, TAGS.index("branch")] = 1 + 2 * second_line_N
     return known

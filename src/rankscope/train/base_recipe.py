@@ -20,6 +20,7 @@ from rankscope.base.seeds import numpy_stream
 from rankscope.lm.tiny_gpt2 import untrained_tiny_gpt2
 from rankscope.lm.word_tokenizer import build_word_tokenizer
 from rankscope.tasks.lookup import LookupBatch, draw_lookups
+from rankscope.train.checkpoint import MOMENTS
 
 CHECKPOINT = "training.safetensors"
 RECIPE_FILE = "recipe.json"
@@ -65,6 +66,7 @@ def build_base(
     recipe = recipe or recipe_of(name)
     if (out / RECIPE_FILE).exists():
         raise BadInput(f"{out} already holds a finished base. Choose another folder, or delete it first.")
+    _refuse_strangers(out)
     with disk_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     before = torch.get_num_threads()
@@ -77,6 +79,18 @@ def build_base(
     _save(name, out, recipe, model, accuracies)
     (out / CHECKPOINT).unlink(missing_ok=True)
     return accuracies
+
+
+def _refuse_strangers(out: Path) -> None:
+    """Raises when the folder holds a model that no build left there; an interrupted one leaves its checkpoint."""
+    if (out / CHECKPOINT).exists():
+        return
+    strangers = sorted(path.name for pattern in ("config.json", "*.safetensors") for path in out.glob(pattern))
+    if strangers:
+        raise BadInput(
+            f"{out} holds a model that is not from this recipe ({strangers[0]}), which would be overwritten. "
+            "Choose another folder."
+        )
 
 
 def _trained(
@@ -124,8 +138,8 @@ def _checkpoint(
 ) -> None:
     tensors = {"steps_done": torch.tensor(step)}
     for name, parameter in parameters.items():
-        state = adam.state[parameter]
-        tensors |= {name: parameter.detach(), f"{name}|m": state["exp_avg"], f"{name}|v": state["exp_avg_sq"]}
+        tensors[name] = parameter.detach()
+        tensors |= {f"{name}|{moment}": tensor for moment, tensor in adam.state.get(parameter, {}).items()}
     with atomic_path(path) as temporary:
         save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, temporary, _stamp(recipe))
 
@@ -147,12 +161,11 @@ def _resume_(path: Path, recipe: LookupRecipe, parameters: dict[str, nn.Paramete
         raise BadFile(f"{path} is damaged ({error}). Delete it; the base is then trained from step 0.") from error
     if stamp != _stamp(recipe):
         raise BadInput(f"{path} was left by another recipe. Choose another folder, or delete it first.")
-    step = int(tensors["steps_done"])
     for name, parameter in parameters.items():
         parameter.data.copy_(tensors[name])
-        moments = {"exp_avg": tensors[f"{name}|m"], "exp_avg_sq": tensors[f"{name}|v"]}
-        adam.state[parameter] = {"step": torch.tensor(float(step))} | moments
-    return step
+        if f"{name}|step" in tensors:
+            adam.state[parameter] = {moment: tensors[f"{name}|{moment}"] for moment in MOMENTS}
+    return int(tensors["steps_done"])
 
 
 def _save(name: str, out: Path, recipe: LookupRecipe, model: GPT2LMHeadModel, accuracies: dict[str, float]) -> None:

@@ -42,7 +42,8 @@ def batch_of(items: EncodedItems, rows_N: Int[np.ndarray, " N"], device: torch.d
     """The given items as a batch on the device."""
     width = int(items.n_tokens_N[rows_N].max())
     predicts_NT = np.zeros((len(rows_N), width), dtype=bool)
-    predicts_NT[:, :-1] = items.completion_mask_NT[rows_N, 1:width]
+    at_T = np.arange(1, width)
+    predicts_NT[:, :-1] = (at_T >= items.n_prompt_N[rows_N, None]) & (at_T < items.n_tokens_N[rows_N, None])
     tokens_NT = torch.from_numpy(items.tokens_NT[rows_N, :width].astype(np.int64))
     return Batch(tokens_NT.to(device), torch.from_numpy(predicts_NT).to(device))
 

@@ -4,7 +4,7 @@ import hashlib
 import json
 from typing import Annotated, Literal
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt
+from pydantic import Field, PositiveFloat, PositiveInt
 
 from rankscope.base.config import Config
 from rankscope.base.device import Precision
@@ -63,21 +63,22 @@ class FullSpec(Config):
         return "full"
 
 
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 ArmSpec = Annotated[LoraSpec | DenseSpec | FullSpec, Field(discriminator="kind")]
 
 
 class OptimiserSpec(Config):
     """AdamW with linear warm-up, linear decay to zero, and gradient clipping."""
 
-    lr: PositiveFloat
+    lr: Positive
     """Peak learning rate, part of the method: tuned per (task, arm)."""
     warmup_frac: Annotated[float, Field(ge=0, lt=1)] = 0.05
     """Share of the steps over which the rate rises linearly."""
-    weight_decay: NonNegativeFloat = 0.0
+    weight_decay: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
     beta1: Annotated[float, Field(ge=0, lt=1)] = 0.9
     beta2: Annotated[float, Field(ge=0, lt=1)] = 0.99
-    eps: PositiveFloat = 1e-8
-    clip: PositiveFloat = 1.0
+    eps: Positive = 1e-8
+    clip: Positive = 1.0
     """Largest global gradient norm."""
 
 

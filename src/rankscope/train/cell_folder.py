@@ -13,7 +13,7 @@ from rankscope.runs.hashing import LOCK
 from rankscope.train.cell import SEMANTICS, Cell
 from rankscope.train.events import Diverged, Event, Finished
 from rankscope.train.materials import Materials, MaterialStore
-from rankscope.train.training import DIVERGED, TrainingSettings, train_cell
+from rankscope.train.training import CHECKPOINT, DIVERGED, TrainingSettings, train_cell
 
 CELL = "cell.json"
 
@@ -28,6 +28,10 @@ class CellTrainer:
 
     def __post_init__(self) -> None:
         self._store = MaterialStore(self.settings.device)
+
+    def has_finished(self, cell: Cell) -> bool:
+        """Whether the cell's folder is complete. What this loads is kept for the training."""
+        return is_finished(self.root / self._store.of(cell).key)
 
     def __call__(self, cell: Cell) -> Generator[Event, None, None]:
         """Trains the cell, or tells what a finished folder holds. A cell that another process trains is waited for."""
@@ -50,6 +54,8 @@ class CellTrainer:
 def cached_event(key: str, cell: Cell, folder: Path) -> Event:
     """How a finished folder's training ended. Raises BadFile when a file in it has changed or is missing."""
     verify_finished(folder)
+    if (folder / CHECKPOINT).exists():  # the process died between marking the folder as finished and tidying up
+        (folder / CHECKPOINT).unlink(missing_ok=True)
     if (folder / DIVERGED).exists():
         return Diverged(key, cell, folder, step=json.loads((folder / DIVERGED).read_text(encoding="utf-8"))["step"])
     return Finished(key, cell, folder, was_cached=True)

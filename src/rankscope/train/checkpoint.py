@@ -37,8 +37,9 @@ def write_checkpoint(
     }
     for name, parameter in parameters.items():
         tensors[f"{name}|parameter"] = parameter.detach().contiguous()
-        for moment in MOMENTS:
-            tensors[f"{name}|{moment}"] = optimiser.state[parameter][moment].contiguous()
+        # A parameter that has had no gradient yet has no moments.
+        for moment, tensor in optimiser.state.get(parameter, {}).items():
+            tensors[f"{name}|{moment}"] = tensor.contiguous()
     with atomic_path(path) as temporary:
         save_file(tensors, temporary)
 
@@ -53,9 +54,10 @@ def read_checkpoint(
         tensors = load_file(path)
         for name, parameter in parameters.items():
             parameter.data.copy_(tensors[f"{name}|parameter"])
-            optimiser.state[parameter] = {
-                moment: _like(tensors[f"{name}|{moment}"], parameter, moment) for moment in MOMENTS
-            }
+            if f"{name}|step" in tensors:
+                optimiser.state[parameter] = {
+                    moment: _like(tensors[f"{name}|{moment}"], parameter, moment) for moment in MOMENTS
+                }
         return Progressed(int(tensors["step"]), tensors["pending_losses"].tolist(), float(tensors["time_s"]))
     except (SafetensorError, KeyError, RuntimeError) as error:
         raise BadFile(f"{path} is damaged ({error}). Delete it; the cell then starts again from step 0.") from error

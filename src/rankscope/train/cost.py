@@ -13,6 +13,8 @@ from rankscope.train.batches import batch_of
 from rankscope.train.cell import Cell
 from rankscope.train.objective import objective_of
 
+MEASURED_STEPS = 3
+
 
 def step_shape(cell: Cell) -> str:
     """Cells of one shape take equally long per step: seeds, learning rate and number of steps do not matter."""
@@ -20,7 +22,7 @@ def step_shape(cell: Cell) -> str:
     return "|".join((cell.base, cell.task, arm, str(cell.budget.batch_size), cell.precision))
 
 
-def measure_step_seconds(cell: Cell, device: str = "cpu", n_steps: int = 3) -> float:
+def measure_step_seconds(cell: Cell, device: str = "cpu", n_steps: int = MEASURED_STEPS) -> float:
     """Median seconds per step after one to warm up, with the threads that torch is set to."""
     base = load_base(cell.base, device=device)
     n_items = cell.budget.batch_size

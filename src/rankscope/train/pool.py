@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from rankscope.base.errors import RankscopeError
 
@@ -43,8 +43,7 @@ def pool_events(
             workers[ours] = worker
         busy: dict[Connection, BaseProcess] = dict(workers)
         while busy:
-            for ready in wait(list(busy)):
-                assert isinstance(ready, Connection)
+            for ready in cast("list[Connection]", wait(list(busy))):
                 kind, content = _receive(ready, busy[ready])
                 if kind == "error":
                     raise content

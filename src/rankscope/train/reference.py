@@ -13,6 +13,7 @@ from rankscope.base.device import resolve_device
 from rankscope.base.errors import BadInput
 from rankscope.train.cell import Cell
 from rankscope.train.cell_folder import CellTrainer
+from rankscope.train.cost import measure_step_seconds
 from rankscope.train.events import Event
 from rankscope.train.pool import pool_events
 from rankscope.train.training import TrainingSettings
@@ -40,7 +41,7 @@ class ReferenceExecutor:
         self.n_threads = n_threads
         self.settings = TrainingSettings(str(resolve_device(device)), early_frac, checkpoint_every_s)
         self.n_workers = self._auto_workers() if workers == "auto" else workers
-        self._trainer: CellTrainer | None = None
+        self._trainer = CellTrainer(self.root, self.settings)
 
     def train(self, cells: Sequence[Cell]) -> Iterator[Event]:
         """Trains every cell not yet done; a cell that is given twice is trained and reported once.
@@ -53,9 +54,16 @@ class ReferenceExecutor:
         build = functools.partial(build_trainer, self.root, self.settings, self.n_threads)
         return pool_events(build, distinct, self.n_workers)
 
+    def has_finished(self, cell: Cell) -> bool:
+        """Whether the cell is trained already."""
+        return self._trainer.has_finished(cell)
+
+    def seconds_per_step(self, cell: Cell) -> float:
+        """Measured on a few real steps, with the threads that a training gets."""
+        with threads(self.n_threads):
+            return measure_step_seconds(cell, self.settings.device)
+
     def _train_here(self, cells: Sequence[Cell]) -> Iterator[Event]:
-        if self._trainer is None:
-            self._trainer = CellTrainer(self.root, self.settings)
         for cell in cells:
             with closing(self._trainer(cell)) as events:
                 while (event := self._next(events)) is not None:

@@ -37,8 +37,9 @@ class TrainingSettings:
 def train_cell(materials: Materials, folder: Path, settings: TrainingSettings) -> Iterator[Event]:
     """Trains a cell from its checkpoint, or from the start, until `done.json` stands in its folder.
 
-    Everything that `done.json` hashes is a function of the materials, `early_frac`, `log_every`, the machine and
-    the number of threads alone: an interrupted and resumed training leaves the same bytes as an uninterrupted one.
+    On the CPU, everything that `done.json` hashes is a function of the materials, `early_frac`, `log_every`, the
+    machine and the number of threads alone: an interrupted and resumed training leaves the same bytes as an
+    uninterrupted one. On an accelerator the order of sums may differ from run to run, and so may the last bits.
     Times go to `timing.json`, which is not hashed. A loss, gradient or weight that is not finite ends the training.
     """
     cell, base, key = materials.cell, materials.base, materials.key
@@ -53,6 +54,7 @@ def train_cell(materials: Materials, folder: Path, settings: TrainingSettings) -
         parameters, lr=spec.lr, betas=(spec.beta1, spec.beta2), eps=spec.eps, weight_decay=spec.weight_decay
     )
 
+    (folder / DIVERGED).unlink(missing_ok=True)
     checkpoint = folder / CHECKPOINT
     found = read_checkpoint(checkpoint, arm.parameters, optimiser)
     step, losses, time_before_s = (found.step, found.pending_losses, found.time_s) if found else (0, [], 0.0)
@@ -100,8 +102,8 @@ def train_cell(materials: Materials, folder: Path, settings: TrainingSettings) -
         write_arm(folder / FINAL, arm, cell.base)
     else:
         write_json(folder / DIVERGED, {"step": step})
+    write_done(folder, leave_out=(CHECKPOINT,))
     checkpoint.unlink(missing_ok=True)
-    write_done(folder)
     time_s = time_before_s + time.monotonic() - started
     write_json(
         folder / TIMING,

@@ -230,9 +230,13 @@ def test_a_full_disk_while_finishing_keeps_what_was_there(
     def full(*_: object) -> None:
         raise OSError(code, os.strerror(code))
 
-    with pytest.raises(OutOfSpace, match=r"done\.json"), RunFolder.open(path, CONFIG, "study") as folder:
-        monkeypatch.setattr(os, call, full)
-        folder.finish()
+    def finish_without_room() -> None:
+        with RunFolder.open(path, CONFIG, "study") as folder:
+            monkeypatch.setattr(os, call, full)
+            folder.finish()
+
+    with pytest.raises(OutOfSpace, match=r"done\.json"):
+        finish_without_room()
     assert snapshot(path) == before
     monkeypatch.undo()
     with RunFolder.open(path, CONFIG, "study") as folder:
