@@ -8,7 +8,7 @@ from typing import get_args
 
 import rankscope
 from rankscope.base.errors import RankscopeError
-from rankscope.cli.main import BAD_INPUT, INTERRUPTED
+from rankscope.cli.main import BAD_INPUT, INTERRUPTED, OUR_FAULT
 from rankscope.cli.task import LEAKS_FOUND
 from rankscope.lm.bases import load_base, shipped_bases
 from rankscope.rank.records import RequiredVerdict
@@ -24,7 +24,8 @@ def test_the_verdict_table_lists_every_verdict():
 
 
 def test_exit_codes_are_the_command_lines():
-    assert f"0 done, {LEAKS_FOUND} a check failed, {BAD_INPUT} bad input, {INTERRUPTED} interrupted" in README
+    codes = f"0 done, {LEAKS_FOUND} a check failed, {BAD_INPUT} bad input, {OUR_FAULT} a fault of rankscope"
+    assert f"{codes}, {INTERRUPTED} interrupted" in README
 
 
 def test_every_name_imported_in_the_python_block_is_public():
