@@ -276,11 +276,15 @@ def _estimate(estimator: Callable[[Tensor], float], values: np.ndarray) -> float
 
 
 def _flags(unsettled: dict[str, int], diverged: dict[str, int]) -> tuple[str, ...]:
-    still = [f"{label} ({count} seeds)" for label, count in unsettled.items() if count]
-    lost = [f"{label} ({count} seeds)" for label, count in diverged.items() if count]
+    still = [f"{label} ({_seeds(count)})" for label, count in unsettled.items() if count]
+    lost = [f"{label} ({_seeds(count)})" for label, count in diverged.items() if count]
     flags = []
     if still:
         flags.append(f"still improving by more than a point over the last fifth of training: {', '.join(still)}")
     if lost:
         flags.append(f"diverged, and left out in every arm: {', '.join(lost)}")
     return tuple(flags)
+
+
+def _seeds(count: int) -> str:
+    return "1 seed" if count == 1 else f"{count} seeds"

@@ -154,7 +154,7 @@ def test_a_seed_that_diverged_anywhere_is_left_out_everywhere(tmp_path):
     assert findings.n_seeds == 4
     assert {point.score.n_seeds for point in findings.curve} == {4}
     assert {point.arm: point.diverged_seeds for point in findings.curve if point.diverged_seeds} == {"rank 1": 1}
-    assert findings.flags == ("diverged, and left out in every arm: rank 1 (1 seeds)",)
+    assert findings.flags == ("diverged, and left out in every arm: rank 1 (1 seed)",)
     assert findings.required[0].verdict == "underpowered"
 
 
