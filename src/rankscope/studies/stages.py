@@ -194,8 +194,3 @@ def resolve_workers(workers: int, device: str) -> int:
     if workers:
         return workers
     return n_cores() if str(resolve_device(device)) == "cpu" else 1
-
-
-def base_hash(name: str) -> str:
-    """Content hash of a base."""
-    return load_base(name).content_hash
