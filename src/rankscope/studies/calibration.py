@@ -22,6 +22,7 @@ FORMS: dict[str, dict[int, int]] = {
     "tune": {TUNING_RANK: 1},
 }
 """Form -> planted rank -> repeats."""
+TUNING = "calibration:tune"
 BATCH, N_STEPS = 32, 120
 NULL_KNOBS = "lines=10,chains=2,max_length=5,hops=2"
 START_RATES = {"rank 1": 3e-2, "rank 2": 3e-2, "rank 4": 3e-2, "rank 8": 2e-2, "dense": 2e-3}
@@ -80,7 +81,7 @@ def plan(form: str) -> StudyPlan:
     ]
     if form != "tune":
         skills.append(_null(seeds, n_steps))
-    table = None if form == "tune" else read_rates("calibration")
+    table = None if form == "tune" else read_rates(TUNING)
     tuned = {name.rsplit("/", 1)[1]: rate for name, rate in table.rates.items()} if table else {}
     rates = {}
     for skill in skills:
@@ -93,4 +94,5 @@ def plan(form: str) -> StudyPlan:
         base=BASE,
         skills=tuple(skills),
         rates=rates,
+        tuned_by=None if form == "tune" else TUNING,
     )

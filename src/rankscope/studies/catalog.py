@@ -1,4 +1,4 @@
-"""Studies by name. `NAME` is the full form; `NAME:quick`, `NAME:smoke` and `NAME:tune` are others."""
+"""Studies by name: `NAME` is the full form, `NAME:FORM` another (quick, smoke, tune, tune_quick)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ STUDIES = {
         StudyEntry(
             "first_look",
             "How much rank do HashHop (planning) and HashChain (reasoning) need, on the same maps?",
-            ("full", "quick", "smoke", "tune"),
+            ("full", "quick", "smoke", "tune", "tune_quick"),
             first_look.plan,
         ),
         StudyEntry(

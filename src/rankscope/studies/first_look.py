@@ -5,6 +5,8 @@ the question, and what follows from it, differs. `trace` mode is descriptive: ea
 lengths and contents differ.
 """
 
+from dataclasses import dataclass
+
 from rankscope.studies.plan import ALL_CONTROLS, SkillPlan, StudyPlan, rate_name
 from rankscope.studies.rates import read_rates
 from rankscope.train.cell import ArmSpec, Budget, DenseSpec, FullSpec, LoraSpec
@@ -13,8 +15,6 @@ BASE = "tiny-gpt2"
 KNOBS = "chains=2,max_length=5,hops=2"
 LINES = {"matched": 8, "trace": 10}
 """Trace mode needs two lines more, since HashHop starts on distractor chains there too."""
-BATCH = 32
-N_STEPS = 300
 TUNING_SEEDS = (1000,)
 """Never used for results."""
 CLAIM = "reasoning needs less rank than planning"
@@ -35,10 +35,22 @@ def _arms(ranks: tuple[int, ...], dense: bool = True) -> tuple[ArmSpec, ...]:
     return (*adapters, *((DenseSpec(),) if dense else ()), FullSpec())
 
 
-def _skills(
-    ranks: tuple[int, ...], seeds: tuple[int, ...], trace_seeds: tuple[int, ...], n_test: int, n_steps: int
-) -> tuple[SkillPlan, ...]:
-    budget = Budget(n_items=n_steps * BATCH, batch_size=BATCH)
+@dataclass(frozen=True)
+class Form:
+    """What one form of the study trains."""
+
+    ranks: tuple[int, ...]
+    seeds: tuple[int, ...]
+    trace_seeds: tuple[int, ...]
+    n_test: int
+    matched: Budget
+    """Budget of the matched skills and the null."""
+    tuned_by: str | None
+    """Tuning run that the rates come from; None for a tuning run."""
+
+
+def _skills(form: Form) -> tuple[SkillPlan, ...]:
+    ranks, n_test = form.ranks, form.n_test
     largest = max(ranks)
     pairs = (("HashHop", "hashhop"), ("HashChain", "hashchain"))
     matched = tuple(
@@ -47,8 +59,8 @@ def _skills(
             mode="matched",
             task=_task(question, "matched"),
             arms=_arms(ranks),
-            seeds=seeds,
-            budget=budget,
+            seeds=form.seeds,
+            budget=form.matched,
             n_test=n_test,
             leaves_of=_task("hashhop", "matched"),
             functional=(largest,),
@@ -61,8 +73,8 @@ def _skills(
         mode="null",
         task=_task("hashchain", "matched").replace("hashchain:", "shuffled:of=hashchain,"),
         arms=(LoraSpec(rank=largest),),
-        seeds=seeds,
-        budget=budget,
+        seeds=form.seeds,
+        budget=form.matched,
         n_test=n_test,
         functional=(largest,),
         controls=("energy", "global"),
@@ -75,8 +87,8 @@ def _skills(
             mode="trace",
             task=_task(question, "trace"),
             arms=_arms(tuple(sorted({min(ranks), sorted(ranks)[len(ranks) // 2], largest})), dense=False),
-            seeds=trace_seeds,
-            budget=budget,
+            seeds=form.trace_seeds,
+            budget=_steps(min(TRACE_STEPS, form.matched.n_steps), 32),
             n_test=n_test,
             leaves_of=_task("hashhop", "trace"),
             descriptive=True,
@@ -86,11 +98,21 @@ def _skills(
     return (*matched, *trace, null)
 
 
+def _steps(n_steps: int, batch_size: int) -> Budget:
+    return Budget(n_items=n_steps * batch_size, batch_size=batch_size)
+
+
+LONG, SHORT = _steps(400, 64), _steps(300, 32)
+"""Budgets of matched skills: the full form's, and the quick one's, at whose end dense training still improves."""
+TRACE_STEPS = 300
+"""Steps of 32 items: the traces are learnt sooner."""
+RANKS = (1, 2, 4, 8, 16)
 FORMS = {
-    "full": {"ranks": (1, 2, 4, 8, 16), "seeds": (1, 2, 3, 4, 5), "trace_seeds": (1, 2), "n_test": 500},
-    "quick": {"ranks": (1, 4), "seeds": (11,), "trace_seeds": (), "n_test": 300},
-    "smoke": {"ranks": (1, 2), "seeds": (21,), "trace_seeds": (21,), "n_test": 40},
-    "tune": {"ranks": (1, 2, 4, 8, 16), "seeds": TUNING_SEEDS, "trace_seeds": TUNING_SEEDS, "n_test": 500},
+    "full": Form(RANKS, (1, 2, 3, 4, 5), (1, 2), 500, LONG, "first_look:tune"),
+    "quick": Form((1, 4), (11,), (), 300, SHORT, "first_look:tune_quick"),
+    "smoke": Form((1, 2), (21,), (21,), 40, _steps(4, 32), "first_look:tune_quick"),
+    "tune": Form(RANKS, TUNING_SEEDS, TUNING_SEEDS, 500, LONG, None),
+    "tune_quick": Form(RANKS, TUNING_SEEDS, (), 500, SHORT, None),
 }
 
 START_RATES = {
@@ -106,13 +128,12 @@ START_RATES = {
 
 
 def plan(form: str) -> StudyPlan:
-    """The study in one of its forms. `tune` lists the cells to tune, at their starting rates."""
-    settings = FORMS[form]
-    n_steps = 4 if form == "smoke" else N_STEPS
-    skills = tuple(skill for skill in _skills(**settings, n_steps=n_steps) if skill.seeds)  # type: ignore[arg-type]
-    if form == "tune":
+    """The study in one of its forms. The tuning forms list the cells to tune, at their starting rates."""
+    chosen = FORMS[form]
+    skills = tuple(skill for skill in _skills(chosen) if skill.seeds)
+    if chosen.tuned_by is None:
         skills = tuple(skill for skill in skills if skill.mode != "null")
-    table = None if form == "tune" else read_rates("first_look")
+    table = read_rates(chosen.tuned_by) if chosen.tuned_by else None
     tuned = table.rates if table else {}
     return StudyPlan(
         study=f"first_look:{form}",
@@ -125,6 +146,7 @@ def plan(form: str) -> StudyPlan:
             for arm in skill.arms
             for name in (rate_name(skill, arm),)
         },
+        tuned_by=chosen.tuned_by,
         shows=("calibration", "first_look"),
     )
 

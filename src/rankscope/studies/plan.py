@@ -64,8 +64,8 @@ class StudyPlan(Config):
     skills: tuple[SkillPlan, ...]
     rates: dict[str, float]
     """`mode/name/arm` -> peak learning rate."""
-    flags: tuple[str, ...] = ()
-    """Such as `confounded: ...` when the rates were tuned under other settings."""
+    tuned_by: str | None = None
+    """The tuning run whose committed table the rates come from; None for a tuning run itself."""
     precision: Precision = "fp32"
     shows: tuple[str, ...] = Field(default=())
     """Committed studies whose results stand beside this one's in the report."""

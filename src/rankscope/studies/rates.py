@@ -51,9 +51,9 @@ def settings_hash(base_hash: str, skill: SkillPlan) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def read_rates(name: str) -> RateTable | None:
-    """The committed table of a study; None when it has not been tuned yet."""
-    path = FOLDER / f"{name}.json"
+def read_rates(tuning: str) -> RateTable | None:
+    """The committed table of a tuning run, such as `first_look:tune`; None when it has not been run yet."""
+    path = FOLDER / f"{tuning.replace(':', '-')}.json"
     if not path.exists():
         return None
     try:

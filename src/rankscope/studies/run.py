@@ -50,7 +50,7 @@ def run_study(name: str, out: Path | None = None, workers: int = 0, device: str 
         cells = [cell for *_, cell in plan.cells()]
         if not any((folder / "cells").glob("*/done.json")):
             tell_cost(cells, device, n_workers)
-        if form == "tune":
+        if plan.tuned_by is None:
             run_tuning(plan, folder, device, n_workers)
         else:
             trained = train_stage(plan, folder, device, n_workers)
@@ -75,7 +75,7 @@ def study_findings(
     plan: StudyPlan, base: Base, tables: dict[str, SkillTables], provenance: dict[str, str]
 ) -> StudyFindings:
     """Everything that the tables say."""
-    table = read_rates(plan.study.partition(":")[0])
+    table = read_rates(plan.tuned_by) if plan.tuned_by else None
     with meter("statistics", len(plan.skills)) as bar:
         found: dict[str, SkillFindings] = {}
         for skill in plan.skills:
@@ -116,11 +116,10 @@ def committed_calibration() -> tuple[tuple[CalibrationRow, ...], str | None]:
 
 
 def _reproduce(plan: StudyPlan, command: str) -> dict[str, str]:
-    stem = plan.study.partition(":")[0]
     return {
         "this study": command,
         "this page from its records": "rankscope report RUN_FOLDER",
-        "learning rates": f"rankscope study {stem}:tune",
+        **({"learning rates": f"rankscope study {plan.tuned_by}"} if plan.tuned_by else {}),
         "calibration": "rankscope study calibration:quick",
         "the base": f"rankscope base build {plan.base} --out FOLDER",
     }
