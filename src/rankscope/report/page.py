@@ -53,16 +53,21 @@ LEDES = {
 
 
 def render(findings: StudyFindings, committed: StudyFindings | None = None) -> str:
-    """The whole page as HTML; a committed study's sections stand below this run's, labelled."""
+    """The whole page as HTML; a committed study's sections stand below this run's, labelled.
+
+    A study that makes no claim and knows the truth shows its calibration where others show claims.
+    """
+    trust = section("calibration", "Calibration", calibration, findings, committed)
+    is_calibration = not findings.claims and bool(findings.calibration)
     sections = (
         section("answer", "Answer", answer, findings, committed),
-        section("claims", "Claims", claims, findings, committed),
+        trust if is_calibration else section("claims", "Claims", claims, findings, committed),
         section("scores", "Score against rank", scores, findings, committed),
         section("ranks", "Required, functional and spectral rank", ranks, findings, committed),
         section("truncation", "What survives truncation", truncation, findings, committed),
         section("spectra", "Spectra", spectra, findings, committed),
         section("recovery", "Recovery of full fine-tuning", recovery, findings, committed),
-        section("calibration", "Calibration", calibration, findings, committed),
+        *(() if is_calibration else (trust,)),
         section("details", "Details", details, findings, committed),
         section("reproduce", "Reproduce, provenance, limits", reproduce, findings, committed),
     )

@@ -1,5 +1,7 @@
 """Sentences made from findings; every number and every direction in them comes from the records."""
 
+from collections.abc import Sequence
+
 from rankscope.rank.records import CurvePoint, RequiredRank, SkillFindings, StudyFindings
 from rankscope.report.formats import (
     DASH,
@@ -21,6 +23,8 @@ from rankscope.report.parts import Claim, Tile
 from rankscope.report.tables import largest_functional_arm
 
 FEW_SEEDS = 5
+MOST_NAMED = 6
+"""More skills than this are counted, not listed."""
 SETTLED = ("estimated", "censored below", "not reached")
 """Verdicts whose set says where the required rank lies, so that two sets may be compared."""
 ASKED_PATH = "asked=path"
@@ -53,12 +57,20 @@ def mode_note(mode: str, *skills: SkillFindings) -> str:
 
 def size_lines(findings: StudyFindings) -> tuple[str, ...]:
     """Seeds, items and budget of the run; each distinct size once, with the skills it holds for."""
-    sizes: dict[str, list[str]] = {}
+    sizes: dict[str, list[SkillFindings]] = {}
     for skill in ordered(findings.skills):
-        sizes.setdefault(f"{size_text(skill)}; {skill.budget}", []).append(skill_label(skill))
+        sizes.setdefault(f"{size_text(skill)}; {skill.budget}", []).append(skill)
     if len(sizes) == 1:
         return (f"Every skill: {next(iter(sizes))}.",)
-    return tuple(f"{listing(names)}: {size}." for size, names in sizes.items())
+    return tuple(f"{skills_phrase(skills)}: {size}." for size, skills in sizes.items())
+
+
+def skills_phrase(skills: Sequence[SkillFindings]) -> str:
+    """The skills by name, or how many of each mode where they are many."""
+    if len(skills) <= MOST_NAMED:
+        return listing([skill_label(skill) for skill in skills])
+    modes = [skill.mode for skill in skills]
+    return listing([f"{modes.count(mode)} skills of mode {mode}" for mode in dict.fromkeys(modes)])
 
 
 def honesty_line(findings: StudyFindings) -> str:

@@ -48,7 +48,7 @@ def _trace_sentence(first: SkillFindings, second: SkillFindings) -> str:
 
 def calibration_answer(rows: tuple[CalibrationRow, ...]) -> tuple[str, ...]:
     """What the calibration found, a sentence per kind of truth."""
-    return tuple(_calibration_sentence(row) for row in rows)
+    return tuple(sentence[0].upper() + sentence[1:] for row in rows for sentence in (_calibration_sentence(row),))
 
 
 def _calibration_sentence(row: CalibrationRow) -> str:

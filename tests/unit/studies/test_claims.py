@@ -177,7 +177,7 @@ def test_the_answer_says_each_finding_once():
     claim = ClaimCard(
         claim="this needs that", source="", rule="", estimate="", verdict="refuted", because="", limits=(), command=""
     )
-    rows = (row("planted rank 1", 5, 0.5), row("planted rank 2", 4, 0.3), row("shuffled labels (rank 0)", 5, None))
+    rows = (row("planted rank 1", 5, 0.5), row("planted rank 2", 4, 0.3), row("Shuffled labels (rank 0)", 5, None))
     said = first_look_answer(skills, (claim,), rows)
     assert said[:3] == (
         "HashHop (matched): Needs 4 to 4.",
@@ -199,6 +199,6 @@ def test_a_null_with_rank_is_a_warning_and_nothing_found_is_nothing_said():
 def test_calibration_says_a_sentence_per_truth():
     said = calibration_answer((row("planted rank 1", 4, 0.3), row("shuffled labels", 5, None, "0 (5 of 5)")))
     assert said == (
-        "planted rank 1: the 95 % set held the truth in 4 of 5 repeats; 1 more could not be judged.",
-        "shuffled labels: functional rank 0 (5 of 5).",
+        "Planted rank 1: the 95 % set held the truth in 4 of 5 repeats; 1 more could not be judged.",
+        "Shuffled labels: functional rank 0 (5 of 5).",
     )
