@@ -92,7 +92,7 @@ def places() -> dict[str, tuple[ModuleType, str]]:
 def main() -> None:
     """Trains the arms given, in a root folder, with so many workers."""
     from rankscope.train.events import Progress
-    from rankscope.train.reference import ReferenceExecutor
+    from rankscope.train.local import LocalExecutor
 
     parser = argparse.ArgumentParser()
     parser.add_argument("base", type=Path)
@@ -105,7 +105,7 @@ def main() -> None:
     asked = parser.parse_args()
     if asked.kill_at:
         kill_at(asked.kill_at)
-    executor = ReferenceExecutor(
+    executor = LocalExecutor(
         asked.root, device="cpu", workers=asked.workers, checkpoint_every_s=asked.checkpoint_every_s
     )
     for event in executor.train([copy_cell(asked.base, arm, n_items=asked.n_items) for arm in asked.arms]):

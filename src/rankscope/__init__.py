@@ -14,7 +14,7 @@ _HOME = {
     "ESTIMATORS": "rankscope.spectra.estimators",
     "LoraSpec": "rankscope.train.cell",
     "RankscopeError": "rankscope.base.errors",
-    "ReferenceExecutor": "rankscope.train.reference",
+    "LocalExecutor": "rankscope.train.local",
     "functional_rank": "rankscope.rank.functional",
     "load_base": "rankscope.lm.bases",
     "load_items": "rankscope.tasks.catalog",

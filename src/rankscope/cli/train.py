@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rankscope.tasks.encoded import EncodedItems
     from rankscope.train.cell import ArmSpec, Cell
     from rankscope.train.events import Finished
-    from rankscope.train.reference import ReferenceExecutor
+    from rankscope.train.local import LocalExecutor
 
 N_TEST_ITEMS = 500
 LONG_S = 60.0
@@ -118,9 +118,9 @@ def trained_cell(cell: "Cell", root: Path, device: str) -> "Finished":
     """Trains the cell below `root`, or finds it done. Raises BadInput when the training diverged."""
     from rankscope.base.errors import BadInput
     from rankscope.train.events import Finished, Progress
-    from rankscope.train.reference import ReferenceExecutor
+    from rankscope.train.local import LocalExecutor
 
-    executor = ReferenceExecutor(root, device=device)
+    executor = LocalExecutor(root, device=device)
     if not executor.has_finished(cell):
         tell_cost(executor, cell)
     done: Finished | None = None
@@ -141,7 +141,7 @@ def trained_cell(cell: "Cell", root: Path, device: str) -> "Finished":
     return done
 
 
-def tell_cost(executor: "ReferenceExecutor", cell: "Cell") -> None:
+def tell_cost(executor: "LocalExecutor", cell: "Cell") -> None:
     """Says on stderr how long the training takes, when that is over a minute."""
     from rankscope.studies.progress import minutes
     from rankscope.train.cost import MEASURED_STEPS

@@ -10,10 +10,10 @@ import polars as pl
 from jaxtyping import Float, Int
 from torch import nn
 
-from rankscope.adapters.attach import attached
 from rankscope.adapters.dense import read_dense, with_parameters
 from rankscope.adapters.read import read_adapter
 from rankscope.base.errors import BadFile, BadInput
+from rankscope.engine.model import adapted, decoded
 from rankscope.evals.generate import answer_correct, stop_token
 from rankscope.evals.generate import generate as generate_greedily
 from rankscope.evals.score_table import KEYS, SCHEMA, TRAINED, validated
@@ -37,7 +37,11 @@ def score_variant(
     teacher: Teacher | None = None,
     batch_size: int = 256,
 ) -> pl.DataFrame:
-    """The score table of one model on one item set; `generate` fills answer_correct by free generation."""
+    """The score table of one model on one item set; `generate` fills answer_correct by free generation.
+
+    A transformers model is run by our decoder where that can, so that bases and variants are scored alike.
+    """
+    model = decoded(model)
     scores = score_teacher_forced(model, items, batch_size, teacher)
     if generate and items.objective == "answer":
         generated_NG = generate_greedily(model, items, batch_size=batch_size, stop_id=stop_token(items))
@@ -75,8 +79,8 @@ def trained(base: Base, folder: Path, snapshot: Snapshot = "adapter") -> Iterato
             f"{weights} is missing: this cell diverged or has not been trained that far. Run the study again."
         )
     if (weights / "adapter_config.json").exists():
-        with attached(base.model, read_adapter(weights)):
-            yield base.model
+        with adapted(base.model, read_adapter(weights)) as model:
+            yield model
     else:
         with with_parameters(base.model, read_dense(weights).tensors):
             yield base.model

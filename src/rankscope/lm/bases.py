@@ -251,7 +251,7 @@ def _load_model(source: Path | str, name: str, config: PreTrainedConfig, trust_r
         if isinstance(module, nn.Dropout):
             module.p = 0.0
     assert isinstance(model, PreTrainedModel)
-    return model.eval()
+    return model.eval().requires_grad_(False)
 
 
 def _check_complete(report: dict[str, Any], name: str) -> None:

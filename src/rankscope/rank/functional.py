@@ -13,11 +13,11 @@ from scipy import stats
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rankscope.adapters.attach import attached
 from rankscope.adapters.truncate import bottom, by_order, global_budget, random_subspace, rescaled, truncated
 from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.base.errors import BadInput
 from rankscope.base.seeds import stream_seed
+from rankscope.engine.model import adapted, decoded
 from rankscope.evals.completion_pass import iter_completion_logits, model_device
 from rankscope.evals.score_table import variant_hash
 from rankscope.evals.teacher_forced import Teacher, kl_from_teacher, score_teacher_forced
@@ -88,9 +88,9 @@ def truncation_curves(
 
     def scored(cut: AdapterWeights | None) -> pl.DataFrame:
         if cut is None:
-            return score_teacher_forced(model, items, batch_size, teacher)
-        with attached(model, cut):
-            return score_teacher_forced(model, items, batch_size, teacher)
+            return score_teacher_forced(decoded(model), items, batch_size, teacher)
+        with adapted(model, cut) as cut_model:
+            return score_teacher_forced(cut_model, items, batch_size, teacher)
 
     ends = {0: scored(None), weights.max_rank: scored(weights)}
     frames = []

@@ -66,7 +66,7 @@ def _conclude(plan: StudyPlan, trained: list[Trained], folder: Path, device: str
     tables = {skill.key: read_tables(skill, trained, folder, tags[skill.key]) for skill in plan.skills}
     write_records(trained, tables, folder)
     base = load_base(plan.base)
-    findings = study_findings(plan, base, tables, _provenance(plan, device, time_s))
+    findings = study_findings(plan, base, tables, _provenance(plan, trained, device, time_s))
     write_findings(folder / FINDINGS, findings)
     write_page(folder, folder / REPORT)
 
@@ -125,13 +125,13 @@ def _reproduce(plan: StudyPlan, command: str) -> dict[str, str]:
     }
 
 
-def _provenance(plan: StudyPlan, device: str, time_s: float) -> dict[str, str]:
+def _provenance(plan: StudyPlan, trained: list[Trained], device: str, time_s: float) -> dict[str, str]:
     state = git_state(Path(__file__).parent) or {}
     facts = machine_facts()
     commit = str(state.get("commit", "unknown"))[:12] + (" with local changes" if state.get("dirty") else "")
     return {
         "commit": commit,
-        "executor": "reference (transformers and PEFT), one thread per worker",
+        "executor": f"{', '.join(sorted({one.executor for one in trained}))}, one thread per worker",
         "precision": plan.precision,
         "device": device,
         "time": f"{time_s / 60:.0f} min in the last sitting",

@@ -18,8 +18,8 @@ from rankscope.studies.scoring import ScoreJob, ScoreKind, Scorer, build_scorer,
 from rankscope.train.cell import ArmSpec, Cell, LoraSpec
 from rankscope.train.cost import estimate_seconds, measure_step_seconds
 from rankscope.train.events import Diverged, Finished, Progress
+from rankscope.train.local import LocalExecutor, n_cores
 from rankscope.train.pool import pool_events
-from rankscope.train.reference import ReferenceExecutor, n_cores
 
 SCORING_SHARE = 1.25
 """Allowance for scoring and truncation on top of the training steps; an estimate, not a measurement."""
@@ -37,6 +37,8 @@ class Trained:
     key: str
     folder: Path
     diverged: bool
+    executor: str
+    """What trained it: `loop` or `reference`."""
 
 
 def tell_cost(cells: Sequence[Cell], device: str, workers: int) -> None:
@@ -58,7 +60,7 @@ def tell_cost(cells: Sequence[Cell], device: str, workers: int) -> None:
 def train_stage(plan: StudyPlan, folder: Path, device: str, workers: int) -> list[Trained]:
     """Trains what is not yet trained and returns every cell of the plan."""
     listed = list(plan.cells())
-    executor = ReferenceExecutor(folder / "cells", device=device, workers=workers)
+    executor = LocalExecutor(folder / "cells", device=device, workers=workers)
     ends: dict[Cell, Finished | Diverged] = {}
     steps: dict[str, int] = {}
     total = sum(cell.budget.n_steps for *_, cell in listed)
@@ -71,8 +73,9 @@ def train_stage(plan: StudyPlan, folder: Path, device: str, workers: int) -> lis
                 ends[event.cell] = event
                 bar.advance(event.cell.budget.n_steps - steps.get(event.key, 0))
     return [
-        Trained(skill, arm, seed, cell, ends[cell].key, ends[cell].folder, isinstance(ends[cell], Diverged))
+        Trained(skill, arm, seed, cell, end.key, end.folder, isinstance(end, Diverged), end.executor)
         for skill, arm, seed, cell in listed
+        for end in (ends[cell],)
     ]
 
 

@@ -19,7 +19,7 @@ from rankscope.adapters.write import write_adapter
 from rankscope.base.seeds import stream_seed
 from rankscope.lm.bases import Base
 from rankscope.lm.sites import is_transposed, linear_sites, resolve_sites
-from rankscope.train.cell import ArmSpec, DenseSpec, LoraSpec
+from rankscope.train.cell import ArmSpec, DenseSpec, FullSpec, LoraSpec
 
 ADAPTER = "default"
 
@@ -43,6 +43,12 @@ def build_arm(base: Base, spec: ArmSpec, init_seed: int) -> Arm:
     """The arm on that base, initialised; everything but the arm's own parameters is shared with the base."""
     if isinstance(spec, LoraSpec):
         return _lora_arm(base.model, spec, init_seed)
+    model, parameters = trainable_copy(base, spec)
+    return Arm(spec, model, parameters, {})
+
+
+def trainable_copy(base: Base, spec: DenseSpec | FullSpec) -> tuple[PreTrainedModel, dict[str, nn.Parameter]]:
+    """The base with parameters of its own where dense or full training changes them, and those by name."""
     if isinstance(spec, DenseSpec):
         names = [f"{site}.weight" for site in resolve_sites(base.model, spec.placement)]
     else:
@@ -52,7 +58,7 @@ def build_arm(base: Base, spec: ArmSpec, init_seed: int) -> Arm:
     parameters = {name: model.get_parameter(name) for name in names}
     for parameter in parameters.values():
         parameter.requires_grad_()
-    return Arm(spec, model, parameters, {})
+    return model, parameters
 
 
 def copy_sharing_weights(model: PreTrainedModel, own: Iterable[str] = ()) -> PreTrainedModel:

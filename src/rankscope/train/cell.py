@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from typing import Annotated, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt
@@ -37,6 +38,11 @@ class LoraSpec(Config):
     def resolved_alpha(self) -> float:
         """alpha, or its default."""
         return self.alpha or (2.0 * self.rank if self.kind == "lora" else 16.0)
+
+    @property
+    def scale(self) -> float:
+        """Scale s of the update s B A."""
+        return self.resolved_alpha / (self.rank if self.kind == "lora" else math.sqrt(self.rank))
 
 
 class DenseSpec(Config):

@@ -12,6 +12,7 @@ from rankscope.runs.folder import is_finished, remove_temporaries, verify_finish
 from rankscope.runs.hashing import LOCK
 from rankscope.train.cell import SEMANTICS, Cell
 from rankscope.train.events import Diverged, Event, Finished
+from rankscope.train.kinds import ExecutorKind, resolve_kind
 from rankscope.train.materials import Materials, MaterialStore
 from rankscope.train.training import CHECKPOINT, DIVERGED, TrainingSettings, train_cell
 
@@ -47,8 +48,16 @@ class CellTrainer:
                 yield cached_event(materials.key, cell, folder)
                 return
             remove_temporaries(folder)
-            write_json(folder / CELL, _identity(materials))
-            yield from train_cell(materials, folder, self.settings)
+            kind = self._kind(materials, folder)
+            write_json(folder / CELL, _identity(materials, kind))
+            yield from train_cell(materials, folder, self.settings, kind)
+
+    def _kind(self, materials: Materials, folder: Path) -> ExecutorKind:
+        """The executor that left the checkpoint, unless another was asked for, so that resuming is exact."""
+        kind = resolve_kind(self.settings.executor, materials.base, materials.cell)
+        if self.settings.executor == "auto" and (folder / CHECKPOINT).exists():
+            return "reference" if _executor_of(folder) == "reference" else kind
+        return kind
 
 
 def cached_event(key: str, cell: Cell, folder: Path) -> Event:
@@ -56,13 +65,25 @@ def cached_event(key: str, cell: Cell, folder: Path) -> Event:
     verify_finished(folder)
     if (folder / CHECKPOINT).exists():  # the process died between marking the folder as finished and tidying up
         (folder / CHECKPOINT).unlink(missing_ok=True)
+    executor = _executor_of(folder)
     if (folder / DIVERGED).exists():
-        return Diverged(key, cell, folder, step=json.loads((folder / DIVERGED).read_text(encoding="utf-8"))["step"])
-    return Finished(key, cell, folder, was_cached=True)
+        return Diverged(
+            key, cell, folder, executor, step=json.loads((folder / DIVERGED).read_text(encoding="utf-8"))["step"]
+        )
+    return Finished(key, cell, folder, executor, was_cached=True)
 
 
-def _identity(materials: Materials) -> dict[str, object]:
+def _executor_of(folder: Path) -> str:
+    """What trained, or began to train, the cell in this folder."""
+    try:
+        return str(json.loads((folder / CELL).read_text(encoding="utf-8")).get("executor", "reference"))
+    except (OSError, ValueError):
+        return "unknown"
+
+
+def _identity(materials: Materials, kind: ExecutorKind) -> dict[str, object]:
     return {
+        "executor": kind,
         "key": materials.key,
         "semantics": SEMANTICS,
         "base_hash": materials.base.content_hash,

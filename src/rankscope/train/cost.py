@@ -8,9 +8,9 @@ import torch
 
 from rankscope.lm.bases import load_base
 from rankscope.tasks.catalog import load_items
-from rankscope.train.arms import build_arm
 from rankscope.train.batches import batch_of
 from rankscope.train.cell import Cell
+from rankscope.train.kinds import AskedKind, build_arm_of, resolve_kind
 from rankscope.train.objective import objective_of
 
 MEASURED_STEPS = 3
@@ -22,13 +22,15 @@ def step_shape(cell: Cell) -> str:
     return "|".join((cell.base, cell.task, arm, str(cell.budget.batch_size), cell.precision))
 
 
-def measure_step_seconds(cell: Cell, device: str = "cpu", n_steps: int = MEASURED_STEPS) -> float:
+def measure_step_seconds(
+    cell: Cell, device: str = "cpu", n_steps: int = MEASURED_STEPS, executor: AskedKind = "auto"
+) -> float:
     """Median seconds per step after one to warm up, with the threads that torch is set to."""
     base = load_base(cell.base, device=device)
     n_items = cell.budget.batch_size
     items = load_items(cell.task, "train", n_items, cell.seeds.data, base.tokenizer)
     batch = batch_of(items, torch.arange(n_items).numpy(), torch.device(device))
-    arm = build_arm(base, cell.arm, cell.seeds.init)
+    arm = build_arm_of(resolve_kind(executor, base, cell), base, cell)
     optimiser = torch.optim.AdamW(list(arm.parameters.values()), lr=cell.optimiser.lr)
     times_s = []
     with objective_of(base, items) as loss_of:

@@ -25,6 +25,8 @@ class Finished:
     key: str
     cell: Cell
     folder: Path
+    executor: str
+    """What trained it: `reference` or `loop`."""
     was_cached: bool
 
 
@@ -35,6 +37,7 @@ class Diverged:
     key: str
     cell: Cell
     folder: Path
+    executor: str
     step: int
 
 

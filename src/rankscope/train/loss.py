@@ -11,14 +11,15 @@ from rankscope.train.batches import Batch
 
 
 def completion_logits(model: nn.Module, batch: Batch) -> Float[Tensor, "M V"]:
-    """float32 logits at the M positions that predict a completion token, in row order.
+    """Logits, float32 at least, at the M positions that predict a completion token, in row order.
 
     Causal attention and right padding make an attention mask needless. Families of transformers that take
     `logits_to_keep` apply the head to these positions alone; with others the full logits are cut afterwards.
     """
     cut = {"logits_to_keep": batch.predicts_NT} if "logits_to_keep" in _forward_parameters(model) else {}
     logits = model(input_ids=batch.tokens_NT, use_cache=False, **cut).logits
-    return (logits if logits.ndim == 2 else logits[batch.predicts_NT]).float()
+    kept = logits if logits.ndim == 2 else logits[batch.predicts_NT]
+    return kept.to(torch.promote_types(kept.dtype, torch.float32))
 
 
 def _forward_parameters(model: nn.Module) -> set[str]:

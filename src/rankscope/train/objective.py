@@ -6,9 +6,9 @@ from contextlib import contextmanager
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from rankscope.adapters.attach import attached
 from rankscope.adapters.planted import teacher_of
 from rankscope.base.errors import BadInput
+from rankscope.engine.model import adapted
 from rankscope.lm.bases import Base
 from rankscope.tasks.encoded import EncodedItems
 from rankscope.train.arms import copy_sharing_weights
@@ -27,6 +27,5 @@ def objective_of(base: Base, items: EncodedItems) -> Iterator[Loss]:
     teacher = teacher_of(base, items.task)
     if items.objective != "distill" or teacher is None:
         raise BadInput(f"{items.task} asks for the objective {items.objective!r}, for which it has no teacher.")
-    teacher_model = copy_sharing_weights(base.model)
-    with attached(teacher_model, teacher):
+    with adapted(copy_sharing_weights(base.model), teacher) as teacher_model:
         yield lambda model, batch: distill_loss(model, teacher_model, batch)

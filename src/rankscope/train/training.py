@@ -10,10 +10,11 @@ import torch
 from rankscope.base.atomic import write_json
 from rankscope.runs.folder import write_done
 from rankscope.runs.metrics import MetricsLog
-from rankscope.train.arms import build_arm, dropout_stream, write_arm
+from rankscope.train.arms import dropout_stream, write_arm
 from rankscope.train.batches import batch_stream
 from rankscope.train.checkpoint import Progressed, read_checkpoint, write_checkpoint
 from rankscope.train.events import Diverged, Event, Finished, Progress
+from rankscope.train.kinds import AskedKind, ExecutorKind, build_arm_of
 from rankscope.train.materials import Materials
 from rankscope.train.objective import objective_of
 from rankscope.train.schedule import lr_at
@@ -24,9 +25,11 @@ FINAL, EARLY = "adapter", "early"
 
 @dataclass(frozen=True)
 class TrainingSettings:
-    """How a training is watched and saved; none of it changes the trained weights."""
+    """How a training is run, watched and saved; executors agree up to rounding, and the rest changes no weight."""
 
     device: str = "cpu"
+    executor: AskedKind = "auto"
+    """`auto` is `loop` where our decoder can train the cell, else `reference`."""
     early_frac: float = 0.8
     """Share of the steps after which a snapshot goes to `early/`, to tell whether the cell has converged."""
     checkpoint_every_s: float = 15.0
@@ -34,11 +37,13 @@ class TrainingSettings:
     """Steps between rows of metrics."""
 
 
-def train_cell(materials: Materials, folder: Path, settings: TrainingSettings) -> Iterator[Event]:
+def train_cell(
+    materials: Materials, folder: Path, settings: TrainingSettings, kind: ExecutorKind = "reference"
+) -> Iterator[Event]:
     """Trains a cell from its checkpoint, or from the start, until `done.json` stands in its folder.
 
-    On the CPU, everything that `done.json` hashes is a function of the materials, `early_frac`, `log_every`, the
-    machine and the number of threads alone: an interrupted and resumed training leaves the same bytes as an
+    On the CPU, everything that `done.json` hashes is a function of the materials, the kind, `early_frac`, `log_every`,
+    the machine and the number of threads alone: an interrupted and resumed training leaves the same bytes as an
     uninterrupted one. On an accelerator the order of sums may differ from run to run, and so may the last bits.
     Times go to `timing.json`, which is not hashed. A loss, gradient or weight that is not finite ends the training.
     """
@@ -46,7 +51,7 @@ def train_cell(materials: Materials, folder: Path, settings: TrainingSettings) -
     device, n_steps = torch.device(settings.device), cell.budget.n_steps
     early_step = max(1, round(settings.early_frac * n_steps))
 
-    arm = build_arm(base, cell.arm, cell.seeds.init)
+    arm = build_arm_of(kind, base, cell)
     parameters = list(arm.parameters.values())
     batch_at = batch_stream(materials.items, cell.budget, cell.seeds.order, device)
     spec = cell.optimiser
@@ -109,4 +114,4 @@ def train_cell(materials: Materials, folder: Path, settings: TrainingSettings) -
         folder / TIMING,
         {"time_s": time_s, "n_steps": step, "device": str(device), "n_threads": torch.get_num_threads()},
     )
-    yield Finished(key, cell, folder, was_cached=False) if finite else Diverged(key, cell, folder, step)
+    yield Finished(key, cell, folder, kind, was_cached=False) if finite else Diverged(key, cell, folder, kind, step)

@@ -26,15 +26,15 @@ from rankscope.tasks.catalog import load_items
 from rankscope.train.batches import batch_of
 from rankscope.train.cell import Cell
 from rankscope.train.events import Diverged, Event, Executor, Finished, Progress
+from rankscope.train.local import LocalExecutor
 from rankscope.train.loss import distill_loss
-from rankscope.train.reference import ReferenceExecutor
 from rankscope.train.training import CHECKPOINT, EARLY, FINAL, METRICS, TIMING
 
 pytestmark = pytest.mark.usefixtures("toy_skill")
 
 
 def train_one(root: Path, cell: Cell) -> list[Event]:
-    executor: Executor = ReferenceExecutor(root, device="cpu")
+    executor: Executor = LocalExecutor(root, device="cpu")
     return list(executor.train([cell]))
 
 
@@ -59,7 +59,7 @@ def test_a_cell_learns_and_leaves_a_whole_folder(tmp_path: Path, base_folder: Pa
     assert json.loads((finished.folder / TIMING).read_text())["n_steps"] == 30
     assert not (finished.folder / CHECKPOINT).exists()
     again = train_one(tmp_path, cell)
-    assert again == [Finished(finished.key, cell, finished.folder, was_cached=True)]
+    assert again == [Finished(finished.key, cell, finished.folder, finished.executor, was_cached=True)]
 
 
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # by PEFT
@@ -170,7 +170,7 @@ def test_a_second_process_waits_for_the_first(tmp_path: Path, base_folder: Path)
 def test_two_workers_give_the_bytes_of_one(tmp_path: Path, base_folder: Path) -> None:
     arms = ["lora", "dense", "full"]
     assert run(base_folder, tmp_path / "two", *arms, "--workers", "2").stdout.count("Finished") == 3
-    executor = ReferenceExecutor(tmp_path / "one", device="cpu")
+    executor = LocalExecutor(tmp_path / "one", device="cpu")
     for event in executor.train([tiny.copy_cell(base_folder, arm) for arm in arms]):
         if isinstance(event, Finished):
             assert read_done(event.folder) == read_done(tmp_path / "two" / event.key)
@@ -196,12 +196,12 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path, base_folder: Pa
 def test_an_error_in_a_worker_is_raised_as_it_was(tmp_path: Path, base_folder: Path) -> None:
     cells = [tiny.copy_cell(base_folder, arm).override(base="no-such-base/..") for arm in ("lora", "dense")]
     with pytest.raises(UnknownName, match="No base 'no-such-base/..'"):
-        list(ReferenceExecutor(tmp_path, device="cpu", workers=2).train(cells))
+        list(LocalExecutor(tmp_path, device="cpu", workers=2).train(cells))
 
 
 def test_threads_of_the_caller_are_left_alone(tmp_path: Path, base_folder: Path) -> None:
     before = torch.get_num_threads()
-    executor = ReferenceExecutor(tmp_path, device="cpu", n_threads=before + 1)
+    executor = LocalExecutor(tmp_path, device="cpu", n_threads=before + 1)
     with closing(executor.train([tiny.copy_cell(base_folder, "lora")])) as events:
         assert isinstance(next(events), Progress)
         assert torch.get_num_threads() == before
@@ -209,14 +209,14 @@ def test_threads_of_the_caller_are_left_alone(tmp_path: Path, base_folder: Path)
 
 def test_a_cell_given_twice_is_reported_once(tmp_path: Path, base_folder: Path) -> None:
     cell = tiny.copy_cell(base_folder, "lora")
-    events = list(ReferenceExecutor(tmp_path, device="cpu").train([cell, cell]))
+    events = list(LocalExecutor(tmp_path, device="cpu").train([cell, cell]))
     assert sum(isinstance(event, Finished) for event in events) == 1
 
 
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     for wrong in ({"workers": 0}, {"n_threads": 0}, {"early_frac": 0.0}):
         with pytest.raises(BadInput, match="at least one worker"):
-            ReferenceExecutor(tmp_path, device="cpu", **wrong)
+            LocalExecutor(tmp_path, device="cpu", **wrong)
 
 
 def run(base: Path, root: Path, *arguments: str, wait: bool = True) -> subprocess.Popen[str]:

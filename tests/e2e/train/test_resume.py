@@ -10,7 +10,7 @@ import tiny_training as tiny
 
 from rankscope.runs.folder import read_done
 from rankscope.train.events import Finished
-from rankscope.train.reference import ReferenceExecutor
+from rankscope.train.local import LocalExecutor
 from rankscope.train.training import CHECKPOINT
 
 
@@ -32,7 +32,7 @@ def train(base: Path, root: Path, arm: str, *arguments: str) -> int:
 def test_killed_anywhere_and_resumed_gives_the_same_bytes(
     tmp_path: Path, base_folder: Path, arm: str, points: list[str]
 ) -> None:
-    steady = list(ReferenceExecutor(tmp_path / "steady", device="cpu").train([tiny.copy_cell(base_folder, arm)]))[-1]
+    steady = list(LocalExecutor(tmp_path / "steady", device="cpu").train([tiny.copy_cell(base_folder, arm)]))[-1]
     assert isinstance(steady, Finished)
     cut = tmp_path / "cut" / steady.key
     for point in points:
@@ -45,7 +45,7 @@ def test_killed_anywhere_and_resumed_gives_the_same_bytes(
 @pytest.mark.usefixtures("toy_skill")
 def test_a_resumed_training_does_not_start_again(tmp_path: Path, base_folder: Path) -> None:
     cell = tiny.copy_cell(base_folder, "lora")
-    executor = ReferenceExecutor(tmp_path, device="cpu", checkpoint_every_s=0.0)
+    executor = LocalExecutor(tmp_path, device="cpu", checkpoint_every_s=0.0)
     events = executor.train([cell])
     assert [next(events).step for _ in range(2)] == [10, 20]
     events.close()
@@ -53,5 +53,5 @@ def test_a_resumed_training_does_not_start_again(tmp_path: Path, base_folder: Pa
     assert (folder / CHECKPOINT).exists()
     *resumed, finished = executor.train([cell])
     assert [event.step for event in resumed] == [20, 30]
-    steady = list(ReferenceExecutor(tmp_path / "steady", device="cpu").train([cell]))[-1]
+    steady = list(LocalExecutor(tmp_path / "steady", device="cpu").train([cell]))[-1]
     assert read_done(finished.folder) == read_done(steady.folder)

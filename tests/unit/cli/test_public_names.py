@@ -7,7 +7,7 @@ import pytest
 import rankscope
 
 PINNED = (
-    "AdapterWeights Cell ESTIMATORS LoraSpec RankscopeError ReferenceExecutor functional_rank load_base load_items "
+    "AdapterWeights Cell ESTIMATORS LoraSpec RankscopeError LocalExecutor functional_rank load_base load_items "
     "read_adapter read_findings recovery required_rank run_study score_cell singular_values write_adapter"
 ).split()
 

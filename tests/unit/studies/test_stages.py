@@ -29,7 +29,7 @@ PLAN = StudyPlan(
 
 def trained(*diverged: str) -> list[Trained]:
     return [
-        Trained(skill, arm, seed, cell, f"key-{arm.label}", Path("cells") / arm.label, arm.label in diverged)
+        Trained(skill, arm, seed, cell, f"key-{arm.label}", Path("cells") / arm.label, arm.label in diverged, "loop")
         for skill, arm, seed, cell in PLAN.cells()
     ]
 

@@ -14,7 +14,7 @@ from rankscope.train.base_recipe import LookupRecipe, build_base
 from rankscope.train.cell import OptimiserSpec
 from rankscope.train.checkpoint import Progressed, read_checkpoint, write_checkpoint
 from rankscope.train.events import Finished
-from rankscope.train.reference import ReferenceExecutor
+from rankscope.train.local import LocalExecutor
 from rankscope.train.training import CHECKPOINT, DIVERGED
 
 Made = tuple[dict[str, nn.Parameter], torch.optim.Optimizer]
@@ -48,7 +48,7 @@ def test_a_parameter_without_a_gradient_so_far_has_no_moments(tmp_path: Path) ->
 @pytest.mark.usefixtures("toy_skill")
 def test_what_a_killed_process_left_is_tidied_up(tmp_path: Path, base_folder: Path) -> None:
     cell = tiny.copy_cell(base_folder, "lora", n_items=8)
-    executor = ReferenceExecutor(tmp_path, device="cpu")
+    executor = LocalExecutor(tmp_path, device="cpu")
     assert not executor.has_finished(cell)
     folder = tmp_path / executor._trainer._store.of(cell).key
     folder.mkdir()
@@ -75,7 +75,7 @@ def test_the_checkpoint_stands_until_the_folder_is_marked(
         original(folder, **options)
 
     original = _replace(monkeypatch, watch)
-    *_, event = ReferenceExecutor(tmp_path, device="cpu", checkpoint_every_s=0.0).train([cell])
+    *_, event = LocalExecutor(tmp_path, device="cpu", checkpoint_every_s=0.0).train([cell])
     assert seen == [True]
     assert CHECKPOINT not in read_done(event.folder)
     assert not (event.folder / CHECKPOINT).exists()

@@ -1,4 +1,4 @@
-"""The reference executor: transformers and PEFT, one cell per process at a time. It runs anything."""
+"""Trains cells on this machine, one per process at a time, by our decoder or by transformers and PEFT."""
 
 import functools
 import os
@@ -15,23 +15,28 @@ from rankscope.train.cell import Cell
 from rankscope.train.cell_folder import CellTrainer
 from rankscope.train.cost import measure_step_seconds
 from rankscope.train.events import Event
+from rankscope.train.kinds import AskedKind
 from rankscope.train.pool import pool_events
 from rankscope.train.training import TrainingSettings
 
 
-class ReferenceExecutor:
+class LocalExecutor:
     """Trains cells into `root / key`. Results do not depend on the number of workers, given the threads of each."""
 
     def __init__(
         self,
         root: Path,
         device: str = "auto",
+        executor: AskedKind = "auto",
         workers: int | Literal["auto"] = 1,
         early_frac: float = 0.8,
         n_threads: int = 1,
         checkpoint_every_s: float = 15.0,
     ) -> None:
-        """`workers`: processes that train at a time; `auto` fills the cores, or is 1 on an accelerator."""
+        """`workers`: processes that train at a time; `auto` fills the cores, or is 1 on an accelerator.
+
+        `executor`: `reference` trains by transformers and PEFT; `auto` by our decoder where that can, which is faster.
+        """
         if n_threads < 1 or (workers != "auto" and workers < 1) or not 0 < early_frac <= 1:
             raise BadInput(
                 f"Expected at least one worker and one thread, and an early_frac in (0, 1]; came workers={workers}, "
@@ -39,7 +44,7 @@ class ReferenceExecutor:
             )
         self.root = root
         self.n_threads = n_threads
-        self.settings = TrainingSettings(str(resolve_device(device)), early_frac, checkpoint_every_s)
+        self.settings = TrainingSettings(str(resolve_device(device)), executor, early_frac, checkpoint_every_s)
         self.n_workers = self._auto_workers() if workers == "auto" else workers
         self._trainer = CellTrainer(self.root, self.settings)
 
@@ -61,7 +66,7 @@ class ReferenceExecutor:
     def seconds_per_step(self, cell: Cell) -> float:
         """Measured on a few real steps, with the threads that a training gets."""
         with threads(self.n_threads):
-            return measure_step_seconds(cell, self.settings.device)
+            return measure_step_seconds(cell, self.settings.device, executor=self.settings.executor)
 
     def _train_here(self, cells: Sequence[Cell]) -> Iterator[Event]:
         for cell in cells:

@@ -1,0 +1,104 @@
+"""Our decoder behind the interface of a transformers model: training and scoring need not know which they have."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from transformers import PreTrainedConfig, PreTrainedModel
+
+from rankscope.adapters.attach import attached, check_fits_model
+from rankscope.adapters.weights import AdapterWeights, Factors
+from rankscope.engine.low_rank import LowRankOp, RowFactors
+from rankscope.lm.decoder import Kept, KeysAndValues, LinearMap, SiteOp
+from rankscope.lm.read_decoder import read_decoder, why_not_decodable
+
+
+class Cache(KeysAndValues):
+    """Keys and values as transformers' caches offer them."""
+
+    def batch_select_indices(self, indices: Int[Tensor, " L"]) -> None:
+        """Keeps some of the sequences."""
+        self.select_(indices)
+
+
+@dataclass(frozen=True)
+class Output:
+    """What a forward pass gives."""
+
+    logits: Tensor
+    past_key_values: Cache | None = None
+
+
+class DecoderModel(nn.Module):
+    """`input_ids` -> `.logits`, through our decoder, with an operation of one's own at any site."""
+
+    def __init__(self, model: PreTrainedModel, site_ops: Mapping[str, SiteOp] | None = None) -> None:
+        """Shares the model's weights; its parameters are the model's."""
+        super().__init__()
+        self.config: PreTrainedConfig = model.config
+        self._model = model
+        self._decoder = read_decoder(model)
+        self.site_ops: Mapping[str, SiteOp] = site_ops or {}
+
+    def forward(
+        self,
+        input_ids: Int[Tensor, "N T"],
+        past_key_values: Cache | None = None,
+        use_cache: bool = False,
+        logits_to_keep: Bool[Tensor, "N T"] | int = 0,
+    ) -> Output:
+        """Logits [N, T, V]; where `logits_to_keep` is a mask, [M, V] at its M places; a number n keeps the last n."""
+        if isinstance(logits_to_keep, Tensor):
+            kept = Kept.of(logits_to_keep)
+            hidden = self._decoder.forward(input_ids, site_ops=self.site_ops, kept=kept)[kept.is_wanted_NA]
+            return Output(self._decoder.head(hidden))
+        cache = (past_key_values or Cache()) if use_cache else None
+        hidden = self._decoder.forward(input_ids, site_ops=self.site_ops, cache=cache)
+        return Output(self._decoder.head(hidden[:, -logits_to_keep:]), cache)
+
+
+class AdaptedSite:
+    """One adapter's update at one site, without the dimension of pack rows."""
+
+    def __init__(self, A_RI: Float[Tensor, "R I"], B_OR: Float[Tensor, "O R"], scale: float) -> None:
+        """Gradients flow to A and B if they require any."""
+        self._A_RI, self._B_OR = A_RI, B_OR
+        self._scale_1 = torch.tensor([scale], dtype=A_RI.dtype, device=A_RI.device)
+
+    def __call__(self, x: Float[Tensor, "N T I"], frozen: LinearMap) -> Float[Tensor, "N T O"]:
+        """The frozen output plus s B (A x)."""
+        row = RowFactors(0, self._A_RI[None], self._B_OR[None], self._scale_1)
+        return LowRankOp(1, (row,))(x, frozen)[0]
+
+
+def adapter_ops(weights: AdapterWeights, like: Tensor) -> dict[str, SiteOp]:
+    """The adapter as site operations, on the device and in the dtype of `like`; sites of rank 0 are left out."""
+    placed: Iterable[tuple[str, Factors]] = (
+        (site, replace(f, A_RI=f.A_RI.to(like), B_OR=f.B_OR.to(like))) for site, f in weights.items() if f.rank > 0
+    )
+    return {site: AdaptedSite(f.A_RI, f.B_OR, f.s) for site, f in placed}
+
+
+def decoded(model: nn.Module) -> nn.Module:
+    """The same model on our decoder where that runs it, else the model itself."""
+    if isinstance(model, PreTrainedModel) and why_not_decodable(model) is None:
+        return DecoderModel(model)
+    return model
+
+
+@contextmanager
+def adapted(model: PreTrainedModel, weights: AdapterWeights) -> Iterator[nn.Module]:
+    """The model with the adapter at work, on our decoder where that runs it; the model is as before afterwards.
+
+    Raises: BadInput for a site that the model lacks, or factors of another shape.
+    """
+    if why_not_decodable(model) is None:
+        check_fits_model(model, weights)
+        like = next(model.parameters())
+        yield DecoderModel(model, adapter_ops(weights, like))
+    else:
+        with attached(model, weights):
+            yield model

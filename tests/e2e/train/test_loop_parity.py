@@ -1,0 +1,98 @@
+"""Our decoder against transformers and PEFT: fifty steps of the same training, and the executors as a whole."""
+
+from contextlib import contextmanager
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import tiny_training as tiny
+import torch
+from tiny_models import FAMILIES
+
+from rankscope.lm.bases import load_base
+from rankscope.train.batches import batch_stream
+from rankscope.train.cell import DenseSpec, FullSpec, LoraSpec
+from rankscope.train.kinds import build_arm_of, resolve_kind
+from rankscope.train.loss import answer_loss
+from rankscope.train.schedule import lr_at
+
+N_STEPS = 50
+DOWN = {"gpt2": "*.c_proj", "llama": "*.down_proj", "qwen2": "*.v_proj", "mistral": "*.q_proj"}
+
+
+@contextmanager
+def computing_in_fp64(monkeypatch, model):
+    """Transformers takes RMS norms and rotary angles through fp32 whatever the model's dtype; here it does not."""
+
+    def norm(self, x):
+        return self.weight * x * (x.square().mean(-1, keepdim=True) + self.variance_epsilon).rsqrt()
+
+    def angles(self, x, position_ids):
+        half = position_ids[..., None].to(x.dtype) * self.original_inv_freq.to(x.dtype)
+        both = torch.cat((half, half), dim=-1)
+        return both.cos() * self.attention_scaling, both.sin() * self.attention_scaling
+
+    with monkeypatch.context() as patch:
+        for module in model.modules():
+            if type(module).__name__.endswith("RMSNorm"):
+                patch.setattr(type(module), "forward", norm)
+            if type(module).__name__.endswith("RotaryEmbedding"):
+                patch.setattr(type(module), "forward", angles)
+        yield
+
+
+def trained(kind, base, cell, items):
+    """Losses of every step, and the trained tensors."""
+    arm = build_arm_of(kind, base, cell)
+    batch_at = batch_stream(items, cell.budget, cell.seeds.order, torch.device("cpu"))
+    optimiser = torch.optim.AdamW(arm.parameters.values(), betas=(0.9, 0.99), weight_decay=0.01)
+    losses = []
+    for step in range(N_STEPS):
+        for group in optimiser.param_groups:
+            group["lr"] = lr_at(step, N_STEPS, cell.optimiser)
+        loss = answer_loss(arm.model, batch_at(step))
+        optimiser.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(arm.parameters.values(), cell.optimiser.clip)
+        optimiser.step()
+        losses.append(loss.item())
+    return losses, {name: parameter.detach() for name, parameter in arm.parameters.items()}
+
+
+def specs(family):
+    return (
+        LoraSpec(rank=3),
+        LoraSpec(kind="rslora", rank=2, placement=(DOWN[family],)),
+        DenseSpec(placement=(DOWN[family],)),
+        FullSpec(),
+    )
+
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("family", FAMILIES)
+def test_fifty_steps_are_the_references(tiny_model_folder, monkeypatch, family, number):
+    cell = tiny.copy_cell(tiny_model_folder(family), "lora", n_items=8 * N_STEPS)
+    cell = cell.override(arm=specs(family)[number].model_dump())
+    base = load_base(cell.base)
+    base = replace(base, model=base.model.double())
+    items = tiny.copy_items("copy", "train", cell.budget.n_items, 0, base.tokenizer)
+    with computing_in_fp64(monkeypatch, base.model):
+        expected, theirs = trained("reference", base, cell, items)
+    losses, ours = trained("loop", base, cell, items)
+    assert expected[-1] < expected[0]
+    np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-9)
+    assert list(ours) == list(theirs)
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, rtol=0, atol=1e-9)
+
+
+def test_what_our_decoder_can_not_train_goes_to_the_reference(tiny_model_folder):
+    cell = tiny.copy_cell(tiny_model_folder("gpt2"), "lora")
+    base = load_base(cell.base)
+    assert resolve_kind("auto", base, cell) == "loop"
+    assert resolve_kind("reference", base, cell) == "reference"
+    with_dropout = cell.override(arm=cell.arm.model_dump() | {"dropout": 0.1})
+    assert resolve_kind("auto", base, with_dropout) == "reference"
+    assert resolve_kind("loop", base, cell.override(precision="bf16")) == "reference"
+    base.model.config.reorder_and_upcast_attn = True
+    assert resolve_kind("auto", base, cell) == "reference"
