@@ -19,7 +19,7 @@ def padded_rank(rank: int) -> int:
     return 1 << (rank - 1).bit_length()
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Bucket:
     """Neighbouring rows of one layout. A row of `theta_KP` holds its A and B of every site, filled up with zeros."""
 
@@ -28,7 +28,9 @@ class Bucket:
     theta_KP: Float[Tensor, "K P"]
     grad_KP: Float[Tensor, "K P"]
     factors: dict[str, RowFactors]
-    """Views into theta, whose gradients are views into grad."""
+    """Views into theta."""
+    leaves: tuple[tuple[Tensor, Tensor], ...]
+    """Every view into theta that gradients flow to, with its place in grad."""
 
     @property
     def n_rows(self) -> int:
@@ -85,6 +87,13 @@ class Pack:
         for bucket in self.buckets:
             bucket.grad_KP.zero_()
 
+    def add_gradients_(self, loss: Float[Tensor, ""]) -> None:
+        """Adds the loss's gradients to the flat buffers."""
+        leaves = [pair for bucket in self.buckets for pair in bucket.leaves]
+        found = torch.autograd.grad(loss, [leaf for leaf, _ in leaves])
+        for (_, place), gradient in zip(leaves, found, strict=True):
+            place.add_(gradient)
+
     def row(self, slot: int) -> tuple[Bucket, int]:
         """The bucket of a row, and its place in it."""
         bucket = next(b for b in self.buckets if b.first_row <= slot < b.first_row + b.n_rows)
@@ -140,12 +149,11 @@ def _bucket(
 ) -> Bucket:
     n_parameters = _offsets(layout)[-1][-1]
     theta_KP, grad_KP = (torch.zeros(n_rows, n_parameters, device=device, dtype=dtype) for _ in range(2))
-    factors = {}
+    factors: dict[str, RowFactors] = {}
+    leaves: list[tuple[Tensor, Tensor]] = []
     for (site, rank, n_in, n_out), (start, middle, end) in zip(layout, _offsets(layout), strict=True):
-        leaves = []
         for begin, stop, shape in ((start, middle, (rank, n_in)), (middle, end, (n_out, rank))):
-            leaf = theta_KP[:, begin:stop].unflatten(1, shape).requires_grad_()
-            leaf.grad = grad_KP[:, begin:stop].unflatten(1, shape)
-            leaves.append(leaf)
-        factors[site] = RowFactors(first, leaves[0], leaves[1], scales[site])
-    return Bucket(first, layout, theta_KP, grad_KP, factors)
+            place = grad_KP[:, begin:stop].unflatten(1, shape)
+            leaves.append((theta_KP[:, begin:stop].unflatten(1, shape).requires_grad_(), place))
+        factors[site] = RowFactors(first, leaves[-2][0], leaves[-1][0], scales[site])
+    return Bucket(first, layout, theta_KP, grad_KP, factors, tuple(leaves))

@@ -9,13 +9,13 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class RowSettings:
-    """One column vector [K, 1] per setting."""
+    """One column vector [K, 1] in float64 per setting."""
 
-    weight_decay: Tensor
-    beta1: Tensor
-    beta2: Tensor
-    eps: Tensor
-    clip: Tensor
+    weight_decay: Float[Tensor, "K 1"]
+    beta1: Float[Tensor, "K 1"]
+    beta2: Float[Tensor, "K 1"]
+    eps: Float[Tensor, "K 1"]
+    clip: Float[Tensor, "K 1"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Moments:
 def clip_rows_(grad_KP: Float[Tensor, "K P"], clip_K1: Float[Tensor, "K 1"]) -> Float[Tensor, " K"]:
     """Scales every row down to its largest norm, as clip_grad_norm_ would, and returns the norms from before."""
     norm_K = torch.linalg.vector_norm(grad_KP, dim=1)
-    grad_KP.mul_((clip_K1[:, 0] / (norm_K + 1e-6)).clamp(max=1.0)[:, None])
+    grad_KP.mul_((clip_K1[:, 0].to(norm_K.dtype) / (norm_K + 1e-6)).clamp(max=1.0)[:, None])
     return norm_K
 
 
@@ -49,28 +49,27 @@ def adamw_rows_(
     lr_K1: Float[Tensor, "K 1"],
     alive_K: Bool[Tensor, " K"] | None = None,
 ) -> None:
-    """One step of torch's AdamW, in its order of operations; rows that are not alive stay as they are."""
-    if alive_K is not None and not alive_K.all():
-        for row in alive_K.nonzero()[:, 0].tolist():
-            one = slice(row, row + 1)
-            adamw_rows_(theta_KP[one], grad_KP[one], _rows(moments, one), _settings_rows(settings, one), lr_K1[one])
-        return
-    mean_KP, square_KP, step_K1 = moments.mean_KP, moments.square_KP, moments.step_K1
+    """One step of torch's AdamW, in its order of operations; rows that are not alive stay as they are.
+
+    Those rows are put back after the step, which leaves the arithmetic of the others as it is to the last bit.
+    """
+    state = (theta_KP, moments.mean_KP, moments.square_KP, moments.step_K1)
+    dead = None if alive_K is None or bool(alive_K.all()) else ~alive_K
+    before = None if dead is None else [tensor[dead] for tensor in state]
+    _step_(theta_KP, grad_KP, moments, settings, lr_K1)
+    if dead is not None and before is not None:
+        for tensor, rows in zip(state, before, strict=True):
+            tensor[dead] = rows
+
+
+def _step_(theta_KP: Tensor, grad_KP: Tensor, moments: Moments, settings: RowSettings, lr_K1: Tensor) -> None:
     dtype = theta_KP.dtype
-    step_K1.add_(1)
-    correction1_K1 = 1 - settings.beta1**step_K1
-    correction2_K1 = (1 - settings.beta2**step_K1).sqrt()
+    moments.step_K1.add_(1)
+    correction1_K1 = 1 - settings.beta1**moments.step_K1
+    correction2_K1 = (1 - settings.beta2**moments.step_K1).sqrt()
     if bool(settings.weight_decay.any()):
         theta_KP.mul_((1 - lr_K1 * settings.weight_decay).to(dtype))
-    mean_KP.lerp_(grad_KP, (1 - settings.beta1).to(dtype).expand_as(grad_KP))
-    square_KP.mul_(settings.beta2.to(dtype)).addcmul_(grad_KP, grad_KP * (1 - settings.beta2).to(dtype))
-    denominator_KP = (square_KP.sqrt() / correction2_K1.to(dtype)).add_(settings.eps.to(dtype))
-    theta_KP.addcdiv_(mean_KP * (-lr_K1 / correction1_K1).to(dtype), denominator_KP)
-
-
-def _rows(moments: Moments, rows: slice) -> Moments:
-    return Moments(moments.mean_KP[rows], moments.square_KP[rows], moments.step_K1[rows])
-
-
-def _settings_rows(settings: RowSettings, rows: slice) -> RowSettings:
-    return RowSettings(*(getattr(settings, name)[rows] for name in settings.__dataclass_fields__))
+    moments.mean_KP.lerp_(grad_KP, (1 - settings.beta1).to(dtype).expand_as(grad_KP))
+    moments.square_KP.mul_(settings.beta2.to(dtype)).addcmul_(grad_KP, grad_KP * (1 - settings.beta2).to(dtype))
+    denominator_KP = (moments.square_KP.sqrt() / correction2_K1.to(dtype)).add_(settings.eps.to(dtype))
+    theta_KP.addcdiv_(moments.mean_KP * (-lr_K1 / correction1_K1).to(dtype), denominator_KP)

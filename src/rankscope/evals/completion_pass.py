@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from rankscope.base.errors import BadInput
+from rankscope.engine.variants import Variants
 from rankscope.tasks.encoded import EncodedItems
 
 LOGITS_PER_BATCH = 2**27
@@ -58,29 +59,64 @@ def iter_completion_logits(model: nn.Module, items: EncodedItems, batch_size: in
         yield completion_logits(model, items, rows_M)
 
 
+def iter_variant_logits(
+    variants: Variants, model: nn.Module, items: EncodedItems, batch_size: int = 256
+) -> Iterator[list[CompletionLogits]]:
+    """Completion logits of every variant, batch by batch; `model` is their base, and says where inputs go."""
+    check_completions(items)
+    for rows_M in _batches(items, max(1, batch_size // variants.n_rows), n_words(model) * variants.n_rows):
+        batch = _Batch.of(items, rows_M)
+        device = model_device(model)
+        logits_KPV = variants.logits(batch.read_MT.to(device), batch.wanted_MT.to(device)).float()
+        yield [batch.with_logits(logits_PV, device) for logits_PV in logits_KPV]
+
+
 def completion_logits(
     model: nn.Module, items: EncodedItems, rows_M: Int[np.ndarray, " M"] | slice = slice(None)
 ) -> CompletionLogits:
     """Completion logits of the given rows as one batch, in that order."""
-    rows_M = np.arange(len(items))[rows_M]
-    batch = items.take(rows_M)
-    n_read = int(batch.n_tokens_N.max())
-    read_MT = np.arange(n_read) < batch.n_tokens_N[:, None]
-    mask_MT = batch.completion_mask_NT[:, :n_read]
+    batch = _Batch.of(items, np.arange(len(items))[rows_M])
     device = model_device(model)
-    tokens_MT = torch.from_numpy(
-        np.where(read_MT, batch.tokens_NT[:, :n_read], batch.tokens_NT[:, :1]).astype(np.int64)
-    )
-    owner_P, position_P = np.nonzero(mask_MT)
-    logits_PV = _logits_at(model, tokens_MT[:, :-1].to(device), torch.from_numpy(mask_MT[:, 1:]).to(device))
-    return CompletionLogits(
-        rows_M=rows_M,
-        n_completion_M=mask_MT.sum(1),
-        owner_P=owner_P,
-        position_P=position_P,
-        target_P=tokens_MT[torch.from_numpy(mask_MT)].to(device),
-        logits_PV=logits_PV,
-    )
+    return batch.with_logits(_logits_at(model, batch.read_MT.to(device), batch.wanted_MT.to(device)), device)
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """Rows of items as a model reads them, and where their completion tokens are predicted."""
+
+    rows_M: Int[np.ndarray, " M"]
+    tokens_MT: Int[Tensor, "M T"]
+    mask_MT: Bool[np.ndarray, "M T"]
+    """True where a token belongs to the completion."""
+
+    @classmethod
+    def of(cls, items: EncodedItems, rows_M: Int[np.ndarray, " M"]) -> "_Batch":
+        batch = items.take(rows_M)
+        n_read = int(batch.n_tokens_N.max())
+        read_MT = np.arange(n_read) < batch.n_tokens_N[:, None]
+        tokens_MT = np.where(read_MT, batch.tokens_NT[:, :n_read], batch.tokens_NT[:, :1]).astype(np.int64)
+        return cls(rows_M, torch.from_numpy(tokens_MT), batch.completion_mask_NT[:, :n_read])
+
+    @property
+    def read_MT(self) -> Int[Tensor, "M S"]:
+        """What the model reads: all but the last token."""
+        return self.tokens_MT[:, :-1]
+
+    @property
+    def wanted_MT(self) -> Bool[Tensor, "M S"]:
+        """True where the next token belongs to the completion."""
+        return torch.from_numpy(self.mask_MT[:, 1:])
+
+    def with_logits(self, logits_PV: Float[Tensor, "P V"], device: torch.device) -> CompletionLogits:
+        owner_P, position_P = np.nonzero(self.mask_MT)
+        return CompletionLogits(
+            rows_M=self.rows_M,
+            n_completion_M=self.mask_MT.sum(1),
+            owner_P=owner_P,
+            position_P=position_P,
+            target_P=self.tokens_MT[torch.from_numpy(self.mask_MT)].to(device),
+            logits_PV=logits_PV,
+        )
 
 
 def _logits_at(model: nn.Module, tokens_MT: Tensor, wanted_MT: Tensor) -> Float[Tensor, "P V"]:

@@ -1,20 +1,36 @@
 """Scores from one teacher-forced pass per item, exact for greedy decoding up to numerical ties."""
 
+import itertools
+from collections.abc import Iterable, Sequence
+
 import numpy as np
 import polars as pl
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
+from rankscope.adapters.weights import AdapterWeights
 from rankscope.base.errors import BadInput
-from rankscope.evals.completion_pass import CompletionLogits, check_completions, iter_completion_logits
+from rankscope.engine.model import adapted
+from rankscope.engine.variants import Variants
+from rankscope.evals.completion_pass import (
+    CompletionLogits,
+    check_completions,
+    iter_completion_logits,
+    iter_variant_logits,
+)
 from rankscope.evals.forced_choice import candidate_nats, has_single_tokens, single_token_nats, true_is_likeliest
 from rankscope.evals.generate import reproduces_gold
 from rankscope.evals.score_table import SCORES
+from rankscope.lm.read_decoder import why_not_decodable
 from rankscope.tasks.encoded import EncodedItems
 
 NEAR_TIE = 1e-4
 """Margins (in logits) below this size are re-decided by generating: batching alone can flip them."""
+
+VARIANTS_PER_PASS = 8
+"""More rows in a pass save little and need more memory."""
 
 Teacher = nn.Module | Tensor
 """A model, or its `completion_log_probs` on the same items."""
@@ -36,22 +52,84 @@ def score_teacher_forced(
     Items of objective `distill` get nats = -KL(teacher || model), the mean over completion positions; the rest is null.
     Raises: BadInput when a logit is not finite, or the objective and the teacher do not fit together.
     """
+    check_objective(items, teacher)
+    if teacher is None:
+        single = has_single_tokens(items)
+        parts = [batch_scores(batch, items, single) for batch in iter_completion_logits(model, items, batch_size)]
+    else:
+        parts = [distill_scores(batch, items, teacher) for batch in iter_completion_logits(model, items, batch_size)]
+    return scores_frame(model, items, parts, batch_size, near_tie)
+
+
+def score_variants(
+    model: PreTrainedModel,
+    adapters: Iterable[AdapterWeights],
+    items: EncodedItems,
+    batch_size: int = 256,
+    teacher: Teacher | None = None,
+) -> list[pl.DataFrame]:
+    """`score_teacher_forced` of the base with each of the adapters, several of them in one pass where that can be done.
+
+    The model is the base, and is left as it was.
+    """
+    frames: list[pl.DataFrame] = []
+    if why_not_decodable(model) is not None:
+        for adapter in adapters:
+            with adapted(model, adapter) as variant:
+                frames.append(score_teacher_forced(variant, items, batch_size, teacher))
+        return frames
+    waiting = iter(adapters)
+    while some := list(itertools.islice(waiting, VARIANTS_PER_PASS)):
+        frames += _score_together(model, some, items, batch_size, teacher)
+    return frames
+
+
+@torch.no_grad()
+def _score_together(
+    model: PreTrainedModel,
+    adapters: Sequence[AdapterWeights],
+    items: EncodedItems,
+    batch_size: int,
+    teacher: Teacher | None,
+) -> list[pl.DataFrame]:
+    check_objective(items, teacher)
+    single = teacher is None and has_single_tokens(items)
+    parts: list[list[dict[str, np.ndarray]]] = [[] for _ in adapters]
+    for batches in iter_variant_logits(Variants(model, adapters), model, items, batch_size):
+        for found, batch in zip(parts, batches, strict=True):
+            found.append(
+                batch_scores(batch, items, single) if teacher is None else distill_scores(batch, items, teacher)
+            )
+    frames = []
+    for adapter, found in zip(adapters, parts, strict=True):
+        with adapted(model, adapter) as variant:
+            frames.append(scores_frame(variant, items, found, batch_size, NEAR_TIE))
+    return frames
+
+
+def check_objective(items: EncodedItems, teacher: Teacher | None) -> None:
+    """Raises BadInput when the items' objective and the teacher do not fit together."""
     check_completions(items)
     if (items.objective == "distill") != (teacher is not None):
         raise BadInput(
             f"Items of objective {items.objective!r} {'need a' if teacher is None else 'take no'} teacher; "
             "only `distill` items are scored against one."
         )
-    scores = (
-        _answer_scores(model, items, batch_size, near_tie)
-        if teacher is None
-        else {"nats": _distill_nats(model, items, batch_size, teacher)}
-    )
+
+
+def scores_frame(
+    model: nn.Module, items: EncodedItems, parts: list[dict[str, np.ndarray]], batch_size: int, near_tie: float
+) -> pl.DataFrame:
+    """Scores of batches in the items' order, with what one pass leaves open decided by the model itself."""
+    back_N = np.argsort(np.concatenate([part["row"] for part in parts]))
+    scores = {name: np.concatenate([part[name] for part in parts])[back_N] for name in parts[0] if name != "row"}
     if not np.isfinite(scores["nats"]).all():
         raise BadInput(
             f"The model's log-probabilities on {items.task} are not finite. The weights have diverged; "
             "train with a lower learning rate, or leave this cell out."
         )
+    if items.objective == "answer":
+        scores |= _decided_by_the_model(model, items, scores, batch_size, near_tie)
     empty = {name: pl.Series(name, [None] * len(items), dtype=dtype) for name, dtype in SCORES.items()}
     filled = {name: pl.Series(name, values, dtype=SCORES[name], strict=False) for name, values in scores.items()}
     return pl.DataFrame({"item": pl.Series("item", _item_ids(items), dtype=pl.Int64)} | empty | filled)
@@ -61,21 +139,26 @@ def _item_ids(items: EncodedItems) -> np.ndarray:
     return items.item_ids_N if len(items.item_ids_N) == len(items) else np.arange(len(items))
 
 
-def _answer_scores(model: nn.Module, items: EncodedItems, batch_size: int, near_tie: float) -> dict[str, np.ndarray]:
-    single = has_single_tokens(items)
-    parts = [_batch_scores(batch, items, single) for batch in iter_completion_logits(model, items, batch_size)]
-    back_N = np.argsort(np.concatenate([part["row"] for part in parts]))
-    scores = {name: np.concatenate([part[name] for part in parts])[back_N] for name in parts[0] if name != "row"}
-    scores["exact_output"] = _exact_output(model, items, scores["margin"], batch_size, near_tie)
+def _decided_by_the_model(
+    model: nn.Module, items: EncodedItems, scores: dict[str, np.ndarray], batch_size: int, near_tie: float
+) -> dict[str, np.ndarray]:
+    """Exact output with near-ties generated, and forced choice among candidates of several tokens."""
+    found = {"exact_output": _exact_output(model, items, scores["margin"], batch_size, near_tie)}
     if items.candidates_NCA is not None:
-        if not single:
-            scores["forced_choice"] = true_is_likeliest(candidate_nats(model, items, batch_size))
+        if not has_single_tokens(items):
+            found["forced_choice"] = true_is_likeliest(candidate_nats(model, items, batch_size))
         assert items.chance_N is not None
-        scores["chance"] = items.chance_N
-    return scores
+        found["chance"] = items.chance_N
+    return found
 
 
-def _batch_scores(batch: CompletionLogits, items: EncodedItems, single_token_candidates: bool) -> dict[str, np.ndarray]:
+def distill_scores(batch: CompletionLogits, items: EncodedItems, teacher: Teacher) -> dict[str, np.ndarray]:
+    """-KL(teacher || model) of a batch's items, in the batch's order; `row` says which items they are."""
+    kl_P = kl_from_teacher(teacher, batch, items).cpu().double().numpy()
+    return {"row": batch.rows_M, "nats": -np.add.reduceat(kl_P, batch.starts_M) / batch.n_completion_M}
+
+
+def batch_scores(batch: CompletionLogits, items: EncodedItems, single_token_candidates: bool) -> dict[str, np.ndarray]:
     """Scores of a batch's items, in the batch's order; `row` says which items they are."""
     log_probs_PV = batch.log_probs_PV
     gold_P = log_probs_PV.gather(1, batch.target_P[:, None])[:, 0].cpu().double().numpy()
@@ -150,11 +233,3 @@ def kl_from_teacher(teacher: Teacher, batch: CompletionLogits, items: EncodedIte
     """KL(teacher || model) in nats at each of a batch's positions."""
     log_probs_PV = teacher_rows(teacher, batch, items)
     return (log_probs_PV.exp() * (log_probs_PV - batch.log_probs_PV)).sum(-1)
-
-
-def _distill_nats(model: nn.Module, items: EncodedItems, batch_size: int, teacher: Teacher) -> np.ndarray:
-    nats_N = np.zeros(len(items))
-    for batch in iter_completion_logits(model, items, batch_size):
-        kl_P = kl_from_teacher(teacher, batch, items).cpu().double().numpy()
-        nats_N[batch.rows_M] = -np.add.reduceat(kl_P, batch.starts_M) / batch.n_completion_M
-    return nats_N

@@ -1,5 +1,6 @@
 """Functional rank: how far a trained adapter can be truncated before it loses its own gain."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,10 +18,9 @@ from rankscope.adapters.truncate import bottom, by_order, global_budget, random_
 from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.base.errors import BadInput
 from rankscope.base.seeds import stream_seed
-from rankscope.engine.model import adapted, decoded
 from rankscope.evals.completion_pass import iter_completion_logits, model_device
 from rankscope.evals.score_table import variant_hash
-from rankscope.evals.teacher_forced import Teacher, kl_from_teacher, score_teacher_forced
+from rankscope.evals.teacher_forced import Teacher, kl_from_teacher, score_variants
 from rankscope.rank.records import FunctionalRank, TruncationPoint
 from rankscope.spectra.low_rank_svd import low_rank_svd
 from rankscope.stats.crossed import crossed_interval
@@ -86,20 +86,23 @@ def truncation_curves(
     order = _order(model, weights, controls, order_on, batch_size)
     svd = SingularAdapter.of(weights)
 
-    def scored(cut: AdapterWeights | None) -> pl.DataFrame:
-        if cut is None:
-            return score_teacher_forced(decoded(model), items, batch_size, teacher)
-        with adapted(model, cut) as cut_model:
-            return score_teacher_forced(cut_model, items, batch_size, teacher)
-
-    ends = {0: scored(None), weights.max_rank: scored(weights)}
-    frames = []
-    for control in controls:
-        for k in ks:
-            for draw in range(n_draws if control == "random" and k not in ends else 1):
-                found = ends[k] if k in ends else scored(svd.cut(control, k, eval_seed, draw, order))
-                frames.append(_labelled(found, control, k, draw, eval_seed))
-    return pl.concat(frames)
+    inner = [
+        (control, k, draw)
+        for control in controls
+        for k in ks
+        if k not in (0, weights.max_rank)
+        for draw in range(n_draws if control == "random" else 1)
+    ]
+    cuts = (svd.cut(control, k, eval_seed, draw, order) for control, k, draw in inner)
+    variants = itertools.chain((AdapterWeights({}), weights), cuts)
+    base, whole, *found = score_variants(model, variants, items, batch_size, teacher)
+    scored = dict(zip(inner, found, strict=True))
+    scored |= {(control, k, 0): end for control in controls for k, end in ((0, base), (weights.max_rank, whole))}
+    order_of = {control: number for number, control in enumerate(controls)}
+    return pl.concat(
+        _labelled(scored[control, k, draw], control, k, draw, eval_seed)
+        for control, k, draw in sorted(scored, key=lambda place: (order_of[place[0]], *place[1:]))
+    )
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ class Form:
     seeds: tuple[int, ...]
     trace_seeds: tuple[int, ...]
     n_test: int
+    n_validation: int
     matched: Budget
     """Budget of the matched skills and the null."""
     tuned_by: str | None
@@ -62,6 +63,7 @@ def _skills(form: Form) -> tuple[SkillPlan, ...]:
             seeds=form.seeds,
             budget=form.matched,
             n_test=n_test,
+            n_validation=form.n_validation,
             leaves_of=_task("hashhop", "matched"),
             functional=(largest,),
             controls=ALL_CONTROLS,
@@ -102,17 +104,17 @@ def _steps(n_steps: int, batch_size: int) -> Budget:
     return Budget(n_items=n_steps * batch_size, batch_size=batch_size)
 
 
-LONG, SHORT = _steps(400, 64), _steps(300, 32)
+LONG, SHORT = _steps(640, 64), _steps(300, 32)
 """Budgets of matched skills: the full form's, and the quick one's, at whose end dense training still improves."""
 TRACE_STEPS = 300
 """Steps of 32 items: the traces are learnt sooner."""
 RANKS = (1, 2, 4, 8, 16)
 FORMS = {
-    "full": Form(RANKS, (1, 2, 3, 4, 5), (1, 2), 500, LONG, "first_look:tune"),
-    "quick": Form((1, 4), (11,), (), 300, SHORT, "first_look:tune_quick"),
-    "smoke": Form((1, 2), (21,), (21,), 40, _steps(4, 32), "first_look:tune_quick"),
-    "tune": Form(RANKS, TUNING_SEEDS, TUNING_SEEDS, 500, LONG, None),
-    "tune_quick": Form(RANKS, TUNING_SEEDS, (), 500, SHORT, None),
+    "full": Form(RANKS, (1, 2, 3, 4, 5), (1, 2), 500, 1000, LONG, "first_look:tune"),
+    "quick": Form((1, 4), (11,), (), 300, 300, SHORT, "first_look:tune_quick"),
+    "smoke": Form((1, 2), (21,), (21,), 40, 300, _steps(4, 32), "first_look:tune_quick"),
+    "tune": Form(RANKS, TUNING_SEEDS, TUNING_SEEDS, 500, 1000, LONG, None),
+    "tune_quick": Form(RANKS, TUNING_SEEDS, (), 500, 300, SHORT, None),
 }
 
 START_RATES = {

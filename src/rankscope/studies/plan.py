@@ -29,8 +29,10 @@ class SkillPlan(Config):
     budget: Budget
     n_test: PositiveInt
     """Test items, frozen and shared by all cells."""
+    n_validation: PositiveInt = 300
+    """Validation items that convergence is judged on, and learning rates are chosen by."""
     leaves_of: str | None = None
-    """Keep only the test items at whose index this HashHop task ends at a leaf, so that twins share their maps."""
+    """Keep only items at whose index this HashHop task ends at a leaf: tested and validated twins share their maps."""
     functional: tuple[int, ...] = ()
     """Nominal ranks whose adapters are truncated to find the functional rank."""
     controls: tuple[Control, ...] = ALL_CONTROLS

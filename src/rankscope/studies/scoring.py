@@ -27,8 +27,6 @@ SCORING_SEED = 0
 """Data seed of validation and test items; their streams differ by split."""
 EARLY_FRAC = 0.8
 """Share of the steps after which the early snapshot is taken, as the executor does by default."""
-N_VALIDATION = 300
-"""Validation items that convergence is judged on, and learning rates are chosen by."""
 _DRAWN_PER_KEPT = 4
 
 ScoreKind = Literal["test", "convergence", "truncation", "base"]
@@ -157,7 +155,7 @@ def items_tag(base: Base, skill: SkillPlan) -> str:
 
 
 def _validation(base: Base, skill: SkillPlan) -> EncodedItems:
-    return items_of(base, skill, "validation", N_VALIDATION)
+    return items_of(base, skill, "validation", skill.n_validation)
 
 
 def planted_teacher(base: Base, items: EncodedItems) -> Teacher | None:

@@ -38,7 +38,7 @@ class Trained:
     folder: Path
     diverged: bool
     executor: str
-    """What trained it: `loop` or `reference`."""
+    """What trained it: `reference`, `loop` or `packed`."""
 
 
 def tell_cost(cells: Sequence[Cell], device: str, workers: int) -> None:

@@ -9,7 +9,6 @@ from rankscope.studies.findings import primary_column
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.progress import say
 from rankscope.studies.rates import RateScore, RateTable, best_rate, next_edge, rounded, settings_hash, write_rates
-from rankscope.studies.scoring import N_VALIDATION
 from rankscope.studies.stages import cell_job, read_cell_tables, skill_tags, train_stage, write_tables
 from rankscope.train.cell import ArmSpec
 
@@ -41,7 +40,7 @@ def run_tuning(plan: StudyPlan, folder: Path, device: str, workers: int) -> None
         rates={name: best for name, tried in scores.items() if (best := best_rate(tried)) is not None},
         scores=scores,
         tuning_seeds=tuple(sorted({seed for skill in plan.skills for seed in skill.seeds})),
-        n_validation=N_VALIDATION,
+        n_validation=max(skill.n_validation for skill in plan.skills),
     )
     write_rates(folder / RATES_FILE, table)
 

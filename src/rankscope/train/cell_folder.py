@@ -1,19 +1,25 @@
 """A cell's folder: one process at a time, trained once, then only read."""
 
 import json
+import shutil
 from collections.abc import Generator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from filelock import FileLock
 
 from rankscope.base.atomic import disk_errors, write_json
+from rankscope.lm.bases import Base
 from rankscope.runs.folder import is_finished, remove_temporaries, verify_finished
 from rankscope.runs.hashing import LOCK
 from rankscope.train.cell import SEMANTICS, Cell
 from rankscope.train.events import Diverged, Event, Finished
 from rankscope.train.kinds import ExecutorKind, resolve_kind
 from rankscope.train.materials import Materials, MaterialStore
+from rankscope.train.pack_checkpoint import keys_in
+from rankscope.train.pack_plan import Job, pack_folder
+from rankscope.train.packed import PACK_CHECKPOINT, Member, train_pack
 from rankscope.train.training import CHECKPOINT, DIVERGED, TrainingSettings, train_cell
 
 CELL = "cell.json"
@@ -21,7 +27,7 @@ CELL = "cell.json"
 
 @dataclass
 class CellTrainer:
-    """cell -> its events, in this process; the folder of a cell is `root / key`."""
+    """Trains jobs in this process: one cell alone, or a pack. The folder of a cell is `root / key`."""
 
     root: Path
     settings: TrainingSettings
@@ -34,8 +40,41 @@ class CellTrainer:
         """Whether the cell's folder is complete. What this loads is kept for the training."""
         return is_finished(self.root / self._store.of(cell).key)
 
-    def __call__(self, cell: Cell) -> Generator[Event, None, None]:
-        """Trains the cell, or tells what a finished folder holds. A cell that another process trains is waited for."""
+    def base(self, name: str) -> Base:
+        """The base of that name, kept in memory."""
+        return self._store.base(name)
+
+    def __call__(self, job: Job) -> Generator[Event, None, None]:
+        """Trains the job's cells, or tells what finished folders hold; waits for cells that another process trains."""
+        if len(job) == 1:
+            yield from self._alone(job[0])
+        else:
+            yield from self._together(job)
+
+    def _together(self, job: Job) -> Generator[Event, None, None]:
+        """A pack; members that are finished already are told at once, and trained along only if they had begun here."""
+        members = [Member(materials, self.root / materials.key) for materials in map(self._store.of, job)]
+        folder = pack_folder(self.root, job)
+        with ExitStack() as stack:
+            for path in sorted(member.folder for member in members):
+                with disk_errors(path):
+                    path.mkdir(parents=True, exist_ok=True)
+                stack.enter_context(FileLock(path / LOCK, thread_local=False))
+            finished = [member for member in members if is_finished(member.folder)]
+            for member in finished:
+                yield cached_event(member.materials.key, member.cell, member.folder)
+            left = [member for member in members if member not in finished]
+            for member in left:
+                remove_temporaries(member.folder)
+                write_json(member.folder / CELL, _identity(member.materials, "packed"))
+            if left:
+                saved = keys_in(folder / PACK_CHECKPOINT)
+                begun = [member for member in members if member.materials.key in saved]
+                together = begun if all(member in begun for member in left) else left
+                yield from train_pack(together, folder, self.settings)
+            shutil.rmtree(folder, ignore_errors=True)
+
+    def _alone(self, cell: Cell) -> Generator[Event, None, None]:
         materials = self._store.of(cell)
         folder = self.root / materials.key
         if is_finished(folder):
@@ -81,7 +120,7 @@ def _executor_of(folder: Path) -> str:
         return "unknown"
 
 
-def _identity(materials: Materials, kind: ExecutorKind) -> dict[str, object]:
+def _identity(materials: Materials, kind: str) -> dict[str, object]:
     return {
         "executor": kind,
         "key": materials.key,

@@ -26,7 +26,7 @@ class Finished:
     cell: Cell
     folder: Path
     executor: str
-    """What trained it: `reference` or `loop`."""
+    """What trained it: `reference`, `loop` or `packed`."""
     was_cached: bool
 
 

@@ -1,4 +1,4 @@
-"""Which machinery trains a cell: our decoder (`loop`), or transformers and PEFT (`reference`), which run anything."""
+"""Which machinery trains a cell by itself: our decoder (`loop`), or transformers and PEFT (`reference`)."""
 
 from typing import Literal
 
@@ -9,8 +9,8 @@ from rankscope.train.cell import Cell, LoraSpec
 from rankscope.train.loop_arms import build_loop_arm
 
 ExecutorKind = Literal["reference", "loop"]
-AskedKind = Literal["auto", "reference", "loop"]
-KINDS = ("reference", "loop")
+AskedKind = Literal["auto", "reference", "loop", "packed"]
+"""`auto` packs cells where that saves work, and trains the others by `loop` where it can."""
 
 
 def why_not_loop(base: Base, cell: Cell) -> str | None:
@@ -23,7 +23,7 @@ def why_not_loop(base: Base, cell: Cell) -> str | None:
 
 
 def resolve_kind(asked: AskedKind, base: Base, cell: Cell) -> ExecutorKind:
-    """`reference` where it was asked for, or where nothing else can train the cell; else `loop`."""
+    """For a cell alone: `reference` where that was asked for, or nothing else can train the cell; else `loop`."""
     return "reference" if asked == "reference" or why_not_loop(base, cell) else "loop"
 
 

@@ -16,6 +16,7 @@ from rankscope.train.cell_folder import CellTrainer
 from rankscope.train.cost import measure_step_seconds
 from rankscope.train.events import Event
 from rankscope.train.kinds import AskedKind
+from rankscope.train.pack_plan import Job, plan_jobs
 from rankscope.train.pool import pool_events
 from rankscope.train.training import TrainingSettings
 
@@ -53,11 +54,18 @@ class LocalExecutor:
 
         Stopped at any point, and called again, it goes on from the last checkpoint of each cell.
         """
-        distinct = list(dict.fromkeys(cells))
-        if self.n_workers == 1 or len(distinct) <= 1:
-            return self._train_here(distinct)
+        jobs = self._jobs(list(dict.fromkeys(cells)))
+        if self.n_workers == 1 or len(jobs) <= 1:
+            return self._train_here(jobs)
         build = functools.partial(build_trainer, self.root, self.settings, self.n_threads)
-        return pool_events(build, distinct, self.n_workers)
+        return pool_events(build, jobs, self.n_workers)
+
+    def _jobs(self, cells: list[Cell]) -> list[Job]:
+        """Packs where they save work or were asked for, else every cell by itself."""
+        if self.settings.executor not in ("auto", "packed") or len(cells) < 2:
+            return [(cell,) for cell in cells]
+        wanted = self.settings.executor == "packed" or self.settings.device != "cpu"
+        return plan_jobs(cells, self._trainer.base, self.root, wanted)
 
     def has_finished(self, cell: Cell) -> bool:
         """Whether the cell is trained already."""
@@ -68,9 +76,9 @@ class LocalExecutor:
         with threads(self.n_threads):
             return measure_step_seconds(cell, self.settings.device, executor=self.settings.executor)
 
-    def _train_here(self, cells: Sequence[Cell]) -> Iterator[Event]:
-        for cell in cells:
-            with closing(self._trainer(cell)) as events:
+    def _train_here(self, jobs: Sequence[Job]) -> Iterator[Event]:
+        for job in jobs:
+            with closing(self._trainer(job)) as events:
                 while (event := self._next(events)) is not None:
                     yield event
 

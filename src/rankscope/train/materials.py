@@ -30,11 +30,12 @@ class MaterialStore:
 
     def of(self, cell: Cell) -> Materials:
         """The cell's materials. Raises what loading raises, and BadInput when an item is too long for the base."""
-        base = self._base(cell.base)
+        base = self.base(cell.base)
         items = self._items_of(cell, base)
         return Materials(cell, cell_key(cell, base.content_hash, items.content_hash), base, items)
 
-    def _base(self, name: str) -> Base:
+    def base(self, name: str) -> Base:
+        """The base of that name, kept until another is asked for."""
         if name not in self._bases:
             self._bases.clear()
             self._bases[name] = load_base(name, device=self.device)

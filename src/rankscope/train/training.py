@@ -29,7 +29,6 @@ class TrainingSettings:
 
     device: str = "cpu"
     executor: AskedKind = "auto"
-    """`auto` is `loop` where our decoder can train the cell, else `reference`."""
     early_frac: float = 0.8
     """Share of the steps after which a snapshot goes to `early/`, to tell whether the cell has converged."""
     checkpoint_every_s: float = 15.0
@@ -105,13 +104,18 @@ def train_cell(
     finite = finite and all(bool(torch.isfinite(parameter).all()) for parameter in parameters)
     if finite:
         write_arm(folder / FINAL, arm, cell.base)
-    else:
-        write_json(folder / DIVERGED, {"step": step})
-    write_done(folder, leave_out=(CHECKPOINT,))
-    checkpoint.unlink(missing_ok=True)
     time_s = time_before_s + time.monotonic() - started
+    conclude(folder, step, None if finite else step, time_s, device)
+    yield Finished(key, cell, folder, kind, was_cached=False) if finite else Diverged(key, cell, folder, kind, step)
+
+
+def conclude(folder: Path, n_steps: int, diverged_at: int | None, time_s: float, device: torch.device) -> None:
+    """Marks a cell as done, its weights written before; removes its checkpoint and notes the time it took."""
+    if diverged_at is not None:
+        write_json(folder / DIVERGED, {"step": diverged_at})
+    write_done(folder, leave_out=(CHECKPOINT,))
+    (folder / CHECKPOINT).unlink(missing_ok=True)
     write_json(
         folder / TIMING,
-        {"time_s": time_s, "n_steps": step, "device": str(device), "n_threads": torch.get_num_threads()},
+        {"time_s": time_s, "n_steps": n_steps, "device": str(device), "n_threads": torch.get_num_threads()},
     )
-    yield Finished(key, cell, folder, kind, was_cached=False) if finite else Diverged(key, cell, folder, kind, step)
