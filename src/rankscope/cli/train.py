@@ -148,7 +148,7 @@ def tell_cost(executor: "LocalExecutor", cell: "Cell") -> None:
 
     if cell.budget.n_steps <= MEASURED_STEPS:
         return
-    total_s = executor.seconds_per_step(cell) * cell.budget.n_steps
+    total_s = executor.estimate_seconds([cell])
     if total_s > LONG_S:
         print_line(f"{cell.budget.n_steps:,} steps: about {minutes(total_s)}.", err())
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
@@ -12,6 +13,8 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from rankscope.adapters.attach import attached, check_fits_model
 from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.engine.low_rank import LowRankOp, RowFactors
+from rankscope.engine.prefix import PrefixCache
+from rankscope.engine.switches import ALL_ON, Switches
 from rankscope.lm.decoder import Kept, KeysAndValues, LinearMap, SiteOp
 from rankscope.lm.read_decoder import read_decoder, why_not_decodable
 
@@ -35,13 +38,21 @@ class Output:
 class DecoderModel(nn.Module):
     """`input_ids` -> `.logits`, through our decoder, with an operation of one's own at any site."""
 
-    def __init__(self, model: PreTrainedModel, site_ops: Mapping[str, SiteOp] | None = None) -> None:
-        """Shares the model's weights; its parameters are the model's."""
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        site_ops: Mapping[str, SiteOp] | None = None,
+        switches: Switches = ALL_ON,
+        prefix: PrefixCache | None = None,
+    ) -> None:
+        """Shares the model's weights; its parameters are the model's. A prefix saves the layers below its own."""
         super().__init__()
         self.config: PreTrainedConfig = model.config
         self._model = model
         self._decoder = read_decoder(model)
         self.site_ops: Mapping[str, SiteOp] = site_ops or {}
+        self._switches = switches
+        self._prefix = prefix
 
     def forward(
         self,
@@ -49,27 +60,46 @@ class DecoderModel(nn.Module):
         past_key_values: Cache | None = None,
         use_cache: bool = False,
         logits_to_keep: Bool[Tensor, "N T"] | int = 0,
+        item_rows: Int[np.ndarray, " N"] | None = None,
     ) -> Output:
-        """Logits [N, T, V]; where `logits_to_keep` is a mask, [M, V] at its M places; a number n keeps the last n."""
+        """Logits [N, T, V]; where `logits_to_keep` is a mask, [M, V] at its M places; a number n keeps the last n.
+
+        `item_rows` says which of the prefix's items these are.
+        """
         if isinstance(logits_to_keep, Tensor):
-            kept = Kept.of(logits_to_keep)
-            hidden = self._decoder.forward(input_ids, site_ops=self.site_ops, kept=kept)[kept.is_wanted_NA]
-            return Output(self._decoder.head(hidden))
+            return Output(self._logits_at(input_ids, logits_to_keep, item_rows))
         cache = (past_key_values or Cache()) if use_cache else None
         hidden = self._decoder.forward(input_ids, site_ops=self.site_ops, cache=cache)
         return Output(self._decoder.head(hidden[:, -logits_to_keep:]), cache)
+
+    def _logits_at(self, input_ids: Tensor, wanted: Tensor, item_rows: np.ndarray | None) -> Tensor:
+        decoder, switches = self._decoder, self._switches
+        layer, residual = 0, None
+        if self._prefix is not None and item_rows is not None:
+            layer, residual = self._prefix.layer, self._prefix.residual(item_rows, input_ids)
+        elif not switches.stop:
+            residual = decoder.embed(input_ids).requires_grad_()
+        kept = Kept.of(wanted) if switches.trim else None
+        hidden = decoder.forward(input_ids, start_layer=layer, residual=residual, site_ops=self.site_ops, kept=kept)
+        places = wanted if kept is None else kept.is_wanted_NA
+        return decoder.head(hidden[places]) if switches.head_rows else decoder.head(hidden)[places]
 
 
 class AdaptedSite:
     """One adapter's update at one site, without the dimension of pack rows."""
 
-    def __init__(self, A_RI: Float[Tensor, "R I"], B_OR: Float[Tensor, "O R"], scale: float) -> None:
-        """Gradients flow to A and B if they require any."""
+    def __init__(
+        self, A_RI: Float[Tensor, "R I"], B_OR: Float[Tensor, "O R"], scale: float, own_backward: bool = True
+    ) -> None:
+        """Gradients flow to A and B if they require any; without `own_backward` autograd finds them."""
+        self._own_backward = own_backward
         self._A_RI, self._B_OR = A_RI, B_OR
         self._scale_1 = torch.tensor([scale], dtype=A_RI.dtype, device=A_RI.device)
 
     def __call__(self, x: Float[Tensor, "N T I"], frozen: LinearMap) -> Float[Tensor, "N T O"]:
         """The frozen output plus s B (A x)."""
+        if not self._own_backward:
+            return frozen(x) + (x @ self._A_RI.T) @ (self._B_OR.T * self._scale_1)
         row = RowFactors(0, self._A_RI[None], self._B_OR[None], self._scale_1)
         return LowRankOp(1, (row,))(x, frozen)[0]
 

@@ -5,7 +5,7 @@ residual stays [N, T, D] for as long as the rows agree, and becomes [K, N, T, D]
 every row an output of its own: what lies below is computed once.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -78,6 +78,11 @@ class Block:
     mlp_in: tuple[LinearMap, ...]
     """(up,), or (gate, up) where the gate is activated and multiplies."""
     mlp_out: LinearMap
+
+    @property
+    def maps(self) -> tuple[LinearMap, ...]:
+        """Every linear map, in the order in which a forward pass reaches them."""
+        return (*self.qkv, self.attention_out, *self.mlp_in, self.mlp_out)
 
 
 @dataclass(frozen=True)
@@ -178,6 +183,11 @@ class Decoder:
     def n_layers(self) -> int:
         """Number of blocks."""
         return len(self.blocks)
+
+    def lowest_layer(self, sites: Iterable[str]) -> int:
+        """The first layer that holds any of the sites."""
+        wanted = set(sites)
+        return next(i for i, b in enumerate(self.blocks) if wanted & {linear.path for linear in b.maps})
 
     def embed(self, tokens: Int[Tensor, "*N T"], n_read: int = 0) -> Float[Tensor, "*N T D"]:
         """The residual below layer 0; the tokens stand at positions n_read, n_read + 1, ..."""

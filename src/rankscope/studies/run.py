@@ -49,7 +49,7 @@ def run_study(name: str, out: Path | None = None, workers: int = 0, device: str 
         started = time.monotonic()
         cells = [cell for *_, cell in plan.cells()]
         if not any((folder / "cells").glob("*/done.json")):
-            tell_cost(cells, device, n_workers)
+            tell_cost(cells, folder, device, n_workers)
         if plan.tuned_by is None:
             run_tuning(plan, folder, device, n_workers)
         else:

@@ -21,12 +21,10 @@ from rankscope.runs.tables import write_table
 from rankscope.studies.plan import SkillPlan
 from rankscope.tasks.catalog import load_items
 from rankscope.tasks.encoded import EncodedItems
-from rankscope.train.training import FINAL
+from rankscope.train.training import FINAL, early_step_of
 
 SCORING_SEED = 0
 """Data seed of validation and test items; their streams differ by split."""
-EARLY_FRAC = 0.8
-"""Share of the steps after which the early snapshot is taken, as the executor does by default."""
 _DRAWN_PER_KEPT = 4
 
 ScoreKind = Literal["test", "convergence", "truncation", "base"]
@@ -104,7 +102,7 @@ class Scorer:
     def _cell_table(self, job: ScoreJob, split: str, snapshot: str, generate: bool) -> pl.DataFrame:
         assert job.folder is not None
         items, teacher = self._items_and_teacher(job.skill, split)
-        step = job.n_steps if snapshot == FINAL else round(EARLY_FRAC * job.n_steps)
+        step = job.n_steps if snapshot == FINAL else early_step_of(job.n_steps)
         return score_cell(
             self.base,
             job.folder,

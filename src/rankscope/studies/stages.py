@@ -16,7 +16,6 @@ from rankscope.studies.plan import SkillPlan, StudyPlan
 from rankscope.studies.progress import meter, minutes, say
 from rankscope.studies.scoring import ScoreJob, ScoreKind, Scorer, build_scorer, items_tag
 from rankscope.train.cell import ArmSpec, Cell, LoraSpec
-from rankscope.train.cost import estimate_seconds, measure_step_seconds
 from rankscope.train.events import Diverged, Finished, Progress
 from rankscope.train.local import LocalExecutor, n_cores
 from rankscope.train.pool import pool_events
@@ -41,17 +40,10 @@ class Trained:
     """What trained it: `reference`, `loop` or `packed`."""
 
 
-def tell_cost(cells: Sequence[Cell], device: str, workers: int) -> None:
-    """Says about how long the cells will take, from a few real steps of each task and kind of arm."""
-    seen: dict[tuple[str, str], float] = {}
-
-    def per_step(cell: Cell) -> float:
-        shape = (cell.task, cell.arm.kind)
-        if shape not in seen:
-            seen[shape] = measure_step_seconds(cell, str(resolve_device(device)), n_steps=2)
-        return seen[shape]
-
-    total_s = estimate_seconds(cells, per_step, workers) * SCORING_SHARE
+def tell_cost(cells: Sequence[Cell], folder: Path, device: str, workers: int) -> None:
+    """Says about how long the cells will take, from a few real steps of each shape."""
+    executor = LocalExecutor(folder / "cells", device=device, workers=workers)
+    total_s = executor.estimate_seconds(cells) * SCORING_SHARE
     if total_s > _WORTH_SAYING_S:
         say(f"{len(cells)} trainings on {workers} workers: about {minutes(total_s)}.")
         say("Stopped at any point, the same command goes on.")

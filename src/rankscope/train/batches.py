@@ -22,6 +22,8 @@ class Batch:
     tokens_NT: Int[Tensor, "N T"]
     predicts_NT: Bool[Tensor, "N T"]
     """True at positions whose next token belongs to the completion; the last position is never one."""
+    rows_N: Int[np.ndarray, " N"]
+    """Which of the items these are."""
 
 
 @lru_cache(maxsize=4)
@@ -45,7 +47,7 @@ def batch_of(items: EncodedItems, rows_N: Int[np.ndarray, " N"], device: torch.d
     at_T = np.arange(1, width)
     predicts_NT[:, :-1] = (at_T >= items.n_prompt_N[rows_N, None]) & (at_T < items.n_tokens_N[rows_N, None])
     tokens_NT = torch.from_numpy(items.tokens_NT[rows_N, :width].astype(np.int64))
-    return Batch(tokens_NT.to(device), torch.from_numpy(predicts_NT).to(device))
+    return Batch(tokens_NT.to(device), torch.from_numpy(predicts_NT).to(device), rows_N)
 
 
 def batch_stream(items: EncodedItems, budget: Budget, order_seed: int, device: torch.device) -> Callable[[int], Batch]:

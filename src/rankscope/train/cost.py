@@ -1,57 +1,93 @@
-"""What a set of cells will cost, from a few real steps of each distinct shape."""
+"""What a set of trainings will cost, from a few real steps of each distinct shape."""
 
-import itertools
+import re
 import time
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import torch
 
-from rankscope.lm.bases import load_base
+from rankscope.lm.bases import Base, load_base
 from rankscope.tasks.catalog import load_items
+from rankscope.tasks.encoded import EncodedItems
 from rankscope.train.batches import batch_of
 from rankscope.train.cell import Cell
 from rankscope.train.kinds import AskedKind, build_arm_of, resolve_kind
+from rankscope.train.materials import Materials
 from rankscope.train.objective import objective_of
+from rankscope.train.pack_plan import Job
+from rankscope.train.packed import Member, build_trainer, pack_batches
 
 MEASURED_STEPS = 3
 
 
-def step_shape(cell: Cell) -> str:
-    """Cells of one shape take equally long per step: seeds, learning rate and number of steps do not matter."""
-    arm = cell.arm.model_dump_json()
-    return "|".join((cell.base, cell.task, arm, str(cell.budget.batch_size), cell.precision))
+def job_shape(job: Job) -> str:
+    """Jobs of one shape take equally long per step: seeds, learning rates and number of steps do not matter."""
+    return "||".join(_cell_shape(cell) for cell in job)
+
+
+def _cell_shape(cell: Cell) -> str:
+    task = re.sub(r"\bseed=\d+", "", cell.task)
+    return "|".join((cell.base, task, cell.arm.model_dump_json(), str(cell.budget.batch_size), cell.precision))
 
 
 def measure_step_seconds(
-    cell: Cell, device: str = "cpu", n_steps: int = MEASURED_STEPS, executor: AskedKind = "auto"
+    job: Job, device: str = "cpu", n_steps: int = MEASURED_STEPS, executor: AskedKind = "auto"
 ) -> float:
-    """Median seconds per step after one to warm up, with the threads that torch is set to."""
+    """Median seconds per step of the whole job after one to warm up, with the threads that torch is set to."""
+    cell = job[0]
     base = load_base(cell.base, device=device)
-    n_items = cell.budget.batch_size
-    items = load_items(cell.task, "train", n_items, cell.seeds.data, base.tokenizer)
-    batch = batch_of(items, torch.arange(n_items).numpy(), torch.device(device))
+    items = load_items(cell.task, "train", cell.budget.batch_size, cell.seeds.data, base.tokenizer)
+    if len(job) > 1:
+        return _pack_step_seconds(job, base, items, torch.device(device), n_steps)
+    batch = batch_of(items, torch.arange(len(items)).numpy(), torch.device(device))
     arm = build_arm_of(resolve_kind(executor, base, cell), base, cell)
     optimiser = torch.optim.AdamW(list(arm.parameters.values()), lr=cell.optimiser.lr)
-    times_s = []
     with objective_of(base, items) as loss_of:
-        for _ in range(n_steps + 1):
-            started = time.perf_counter()
+
+        def step() -> None:
             with torch.autocast(device, torch.bfloat16, enabled=cell.precision == "bf16"):
                 loss = loss_of(arm.model, batch)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             loss.item()
-            times_s.append(time.perf_counter() - started)
+
+        return _median_seconds(step, n_steps)
+
+
+def _pack_step_seconds(job: Job, base: Base, items: EncodedItems, device: torch.device, n_steps: int) -> float:
+    budget = job[0].budget.model_dump() | {"n_items": len(items), "n_epochs": 1}
+    short = [cell.override(budget=budget) for cell in job]
+    members = [Member(Materials(cell, "", base, items), Path()) for cell in short]
+    trainer, rows = build_trainer(members, device)
+    lr_K = torch.full((len(rows),), job[0].optimiser.lr, dtype=torch.float64, device=device)
+    with pack_batches(rows, device) as batch_at:
+
+        def step() -> None:
+            trainer.step_(batch_at(0), lr_K)[0].tolist()
+
+        return _median_seconds(step, n_steps)
+
+
+def _median_seconds(step: Callable[[], object], n_steps: int) -> float:
+    times_s = []
+    for _ in range(n_steps + 1):
+        started = time.perf_counter()
+        step()
+        times_s.append(time.perf_counter() - started)
     return sorted(times_s[1:])[n_steps // 2]
 
 
 def estimate_seconds(
-    cells: Sequence[Cell], seconds_per_step: Callable[[Cell], float] = measure_step_seconds, n_workers: int = 1
+    jobs: Sequence[Job], seconds_per_step: Callable[[Job], float] = measure_step_seconds, n_workers: int = 1
 ) -> float:
-    """Seconds that the cells' steps will take on that many workers; `seconds_per_step` is asked once per shape."""
+    """Seconds that the jobs' steps will take on that many workers; `seconds_per_step` is asked once per shape."""
+    measured: dict[str, float] = {}
     total_s = 0.0
-    for _, group in itertools.groupby(sorted(cells, key=step_shape), key=step_shape):
-        same_shape = list(group)
-        total_s += seconds_per_step(same_shape[0]) * sum(cell.budget.n_steps for cell in same_shape)
-    return total_s / max(1, min(n_workers, len(cells)))
+    for job in jobs:
+        shape = job_shape(job)
+        if shape not in measured:
+            measured[shape] = seconds_per_step(job)
+        total_s += measured[shape] * job[0].budget.n_steps
+    return total_s / max(1, min(n_workers, len(jobs)))

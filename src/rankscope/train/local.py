@@ -2,6 +2,7 @@
 
 import functools
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -13,12 +14,12 @@ from rankscope.base.device import resolve_device
 from rankscope.base.errors import BadInput
 from rankscope.train.cell import Cell
 from rankscope.train.cell_folder import CellTrainer
-from rankscope.train.cost import measure_step_seconds
+from rankscope.train.cost import estimate_seconds, measure_step_seconds
 from rankscope.train.events import Event
 from rankscope.train.kinds import AskedKind
 from rankscope.train.pack_plan import Job, plan_jobs
 from rankscope.train.pool import pool_events
-from rankscope.train.training import TrainingSettings
+from rankscope.train.training import EARLY_FRAC, PREFIX, TrainingSettings
 
 
 class LocalExecutor:
@@ -30,7 +31,7 @@ class LocalExecutor:
         device: str = "auto",
         executor: AskedKind = "auto",
         workers: int | Literal["auto"] = 1,
-        early_frac: float = 0.8,
+        early_frac: float = EARLY_FRAC,
         n_threads: int = 1,
         checkpoint_every_s: float = 15.0,
     ) -> None:
@@ -54,11 +55,18 @@ class LocalExecutor:
 
         Stopped at any point, and called again, it goes on from the last checkpoint of each cell.
         """
-        jobs = self._jobs(list(dict.fromkeys(cells)))
+        yield from self._train(self._jobs(list(dict.fromkeys(cells))))
+        self.forget_prefixes()
+
+    def _train(self, jobs: list[Job]) -> Iterator[Event]:
         if self.n_workers == 1 or len(jobs) <= 1:
             return self._train_here(jobs)
         build = functools.partial(build_trainer, self.root, self.settings, self.n_threads)
         return pool_events(build, jobs, self.n_workers)
+
+    def forget_prefixes(self) -> None:
+        """Removes prefix caches from the disk; trainings that need one make it again."""
+        shutil.rmtree(self.root / PREFIX, ignore_errors=True)
 
     def _jobs(self, cells: list[Cell]) -> list[Job]:
         """Packs where they save work or were asked for, else every cell by itself."""
@@ -71,10 +79,11 @@ class LocalExecutor:
         """Whether the cell is trained already."""
         return self._trainer.has_finished(cell)
 
-    def seconds_per_step(self, cell: Cell) -> float:
-        """Measured on a few real steps, with the threads that a training gets."""
+    def estimate_seconds(self, cells: Sequence[Cell]) -> float:
+        """About how long the cells will take, from a few real steps of each shape with a training's threads."""
+        measure = functools.partial(measure_step_seconds, device=self.settings.device, executor=self.settings.executor)
         with threads(self.n_threads):
-            return measure_step_seconds(cell, self.settings.device, executor=self.settings.executor)
+            return estimate_seconds(self._jobs(list(dict.fromkeys(cells))), measure, self.n_workers)
 
     def _train_here(self, jobs: Sequence[Job]) -> Iterator[Event]:
         for job in jobs:

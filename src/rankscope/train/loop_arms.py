@@ -4,6 +4,8 @@ from torch import nn
 
 from rankscope.adapters.init import initial_factors
 from rankscope.engine.model import AdaptedSite, DecoderModel
+from rankscope.engine.prefix import PrefixCache
+from rankscope.engine.switches import ALL_ON, Switches
 from rankscope.lm.bases import Base
 from rankscope.lm.decoder import SiteOp
 from rankscope.lm.sites import is_transposed, linear_sites, resolve_sites
@@ -11,11 +13,13 @@ from rankscope.train.arms import Arm, trainable_copy
 from rankscope.train.cell import ArmSpec, LoraSpec
 
 
-def build_loop_arm(base: Base, spec: ArmSpec, init_seed: int) -> Arm:
+def build_loop_arm(
+    base: Base, spec: ArmSpec, init_seed: int, prefix: PrefixCache | None = None, switches: Switches = ALL_ON
+) -> Arm:
     """The arm of `build_arm` on our decoder; it starts at the same values and is saved in the same form."""
     if not isinstance(spec, LoraSpec):
         model, own = trainable_copy(base, spec)
-        return Arm(spec, DecoderModel(model), own, {})
+        return Arm(spec, DecoderModel(model, None, switches, prefix), own, {})
     sites = resolve_sites(base.model, spec.placement)
     shapes = linear_sites(base.model)
     scale = spec.scale
@@ -26,6 +30,8 @@ def build_loop_arm(base: Base, spec: ArmSpec, init_seed: int) -> Arm:
         weight = base.model.get_submodule(site).get_parameter("weight")
         A_RI, B_OR = (nn.Parameter(tensor.to(weight)) for tensor in (start.A_RI, start.B_OR))
         parameters |= {f"{site}.A": A_RI, f"{site}.B": B_OR}
-        ops[site] = AdaptedSite(A_RI, B_OR, scale)
+        ops[site] = AdaptedSite(A_RI, B_OR, scale, switches.own_backward)
     scales = dict.fromkeys(sites, scale)
-    return Arm(spec, DecoderModel(base.model, ops), parameters, scales, is_transposed(base.model, sites[0]))
+    return Arm(
+        spec, DecoderModel(base.model, ops, switches, prefix), parameters, scales, is_transposed(base.model, sites[0])
+    )

@@ -16,8 +16,9 @@ def completion_logits(model: nn.Module, batch: Batch) -> Float[Tensor, "M V"]:
     Causal attention and right padding make an attention mask needless. Families of transformers that take
     `logits_to_keep` apply the head to these positions alone; with others the full logits are cut afterwards.
     """
-    cut = {"logits_to_keep": batch.predicts_NT} if "logits_to_keep" in _forward_parameters(model) else {}
-    logits = model(input_ids=batch.tokens_NT, use_cache=False, **cut).logits
+    offered = {"logits_to_keep": batch.predicts_NT, "item_rows": batch.rows_N}
+    taken = {name: value for name, value in offered.items() if name in _forward_parameters(model)}
+    logits = model(input_ids=batch.tokens_NT, use_cache=False, **taken).logits
     kept = logits if logits.ndim == 2 else logits[batch.predicts_NT]
     return kept.to(torch.promote_types(kept.dtype, torch.float32))
 

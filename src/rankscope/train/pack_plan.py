@@ -103,5 +103,4 @@ def lowest_map(base: Base, cell: Cell) -> int:
 
 def maps_in_order(decoder: Decoder) -> list[LinearMap]:
     """Every linear map in the order in which a forward pass reaches it, the head last."""
-    blocks = [(*b.qkv, b.attention_out, *b.mlp_in, b.mlp_out) for b in decoder.blocks]
-    return [linear for block in blocks for linear in block] + [decoder.head]
+    return [linear for block in decoder.blocks for linear in block.maps] + [decoder.head]

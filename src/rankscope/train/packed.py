@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,6 +16,7 @@ from rankscope.adapters.write import write_adapter
 from rankscope.engine.model import adapted
 from rankscope.engine.pack import Pack
 from rankscope.engine.pack_step import PackBatch, PackTrainer
+from rankscope.engine.prefix import PrefixCache
 from rankscope.engine.row_adamw import Moments, RowSettings
 from rankscope.lm.bases import Base
 from rankscope.lm.read_decoder import read_decoder
@@ -26,11 +27,12 @@ from rankscope.train.arms import copy_sharing_weights
 from rankscope.train.batches import Batch, batch_stream
 from rankscope.train.cell import Cell, LoraSpec
 from rankscope.train.events import Diverged, Event, Finished, Progress
+from rankscope.train.kinds import prefix_of
 from rankscope.train.loss import completion_logits
 from rankscope.train.materials import Materials
 from rankscope.train.pack_checkpoint import PackProgress, read_pack_checkpoint, write_pack_checkpoint
 from rankscope.train.schedule import lr_at
-from rankscope.train.training import DIVERGED, EARLY, FINAL, METRICS, TrainingSettings, conclude
+from rankscope.train.training import DIVERGED, EARLY, FINAL, METRICS, PREFIX, TrainingSettings, conclude, early_step_of
 
 PACK_CHECKPOINT = "checkpoint.safetensors"
 
@@ -93,8 +95,13 @@ def _settings(members: Sequence[Member], device: torch.device) -> RowSettings:
 
 
 @contextmanager
-def pack_batches(rows: Sequence[Member], device: torch.device) -> Iterator[Callable[[int], PackBatch]]:
-    """Step -> what the rows see: one batch where all have the same items in the same order, else one each."""
+def pack_batches(
+    rows: Sequence[Member], device: torch.device, prefix: PrefixCache | None = None
+) -> Iterator[Callable[[int], PackBatch]]:
+    """Step -> what the rows see: one batch where all have the same items in the same order, else one each.
+
+    The prefix, of shared batches only, says what lies below every row's lowest layer.
+    """
     streams = {}
     for member in rows:
         cell, items = member.cell, member.materials.items
@@ -112,11 +119,15 @@ def pack_batches(rows: Sequence[Member], device: torch.device) -> Iterator[Calla
                 assert teacher_model is None
                 return _stacked([streams[key](step) for key in keys])
             batch = streams[keys[0]](step)
-            if teacher_model is None:
-                return PackBatch(batch.tokens_NT, batch.predicts_NT)
-            with torch.no_grad():
-                teacher_PV = completion_logits(teacher_model, batch).log_softmax(-1)
-            return PackBatch(batch.tokens_NT, batch.predicts_NT, teacher_PV)
+            teacher_PV = None
+            if teacher_model is not None:
+                with torch.no_grad():
+                    teacher_PV = completion_logits(teacher_model, batch).log_softmax(-1)
+            found = PackBatch(batch.tokens_NT, batch.predicts_NT, teacher_PV)
+            if prefix is None:
+                return found
+            residual_NTD = prefix.residual(batch.rows_N, batch.tokens_NT)
+            return replace(found, residual_NTD=residual_NTD, start_layer=prefix.layer)
 
         yield batch_at
 
@@ -184,7 +195,7 @@ def train_pack(members: Sequence[Member], pack_folder: Path, settings: TrainingS
     more; the others are not touched by it. A member that is finished already is trained along and not written.
     """
     device, n_steps = torch.device(settings.device), members[0].cell.budget.n_steps
-    early_step = max(1, round(settings.early_frac * n_steps))
+    early_step = early_step_of(n_steps, settings.early_frac)
     trainer, rows = build_trainer(members, device)
     keys = [member.materials.key for member in rows]
     checkpoint = pack_folder / PACK_CHECKPOINT
@@ -195,7 +206,8 @@ def train_pack(members: Sequence[Member], pack_folder: Path, settings: TrainingS
     started = checkpointed = time.monotonic()
 
     with ExitStack() as stack:
-        batch_at = stack.enter_context(pack_batches(rows, device))
+        prefix = prefix_of([m.materials for m in rows], pack_folder.parents[1] / PREFIX, settings.switches)
+        batch_at = stack.enter_context(pack_batches(rows, device, prefix))
         written = _Rows(rows, trainer, stack, found.step if found else None)
         while step < n_steps and len(died_at) < len(rows):
             rates = [lr_at(step, n_steps, member.cell.optimiser) for member in rows]

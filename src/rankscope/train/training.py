@@ -8,19 +8,24 @@ from pathlib import Path
 import torch
 
 from rankscope.base.atomic import write_json
+from rankscope.engine.switches import ALL_ON, Switches
 from rankscope.runs.folder import write_done
 from rankscope.runs.metrics import MetricsLog
 from rankscope.train.arms import dropout_stream, write_arm
 from rankscope.train.batches import batch_stream
 from rankscope.train.checkpoint import Progressed, read_checkpoint, write_checkpoint
 from rankscope.train.events import Diverged, Event, Finished, Progress
-from rankscope.train.kinds import AskedKind, ExecutorKind, build_arm_of
+from rankscope.train.kinds import AskedKind, ExecutorKind, build_arm_of, prefix_of
 from rankscope.train.materials import Materials
 from rankscope.train.objective import objective_of
 from rankscope.train.schedule import lr_at
 
 METRICS, CHECKPOINT, DIVERGED, TIMING = "metrics.jsonl", "checkpoint.safetensors", "diverged.json", "timing.json"
 FINAL, EARLY = "adapter", "early"
+PREFIX = "prefix"
+"""Folder beside the cells' where large prefix caches lie while cells train."""
+EARLY_FRAC = 0.8
+"""Share of the steps after which the early snapshot is taken, unless settings say otherwise."""
 
 
 @dataclass(frozen=True)
@@ -29,11 +34,13 @@ class TrainingSettings:
 
     device: str = "cpu"
     executor: AskedKind = "auto"
-    early_frac: float = 0.8
+    early_frac: float = EARLY_FRAC
     """Share of the steps after which a snapshot goes to `early/`, to tell whether the cell has converged."""
     checkpoint_every_s: float = 15.0
     log_every: int = 10
     """Steps between rows of metrics."""
+    switches: Switches = ALL_ON
+    """What our decoder leaves undone."""
 
 
 def train_cell(
@@ -48,9 +55,10 @@ def train_cell(
     """
     cell, base, key = materials.cell, materials.base, materials.key
     device, n_steps = torch.device(settings.device), cell.budget.n_steps
-    early_step = max(1, round(settings.early_frac * n_steps))
+    early_step = early_step_of(n_steps, settings.early_frac)
 
-    arm = build_arm_of(kind, base, cell)
+    prefix = prefix_of([materials], folder.parent / PREFIX, settings.switches) if kind == "loop" else None
+    arm = build_arm_of(kind, base, cell, prefix, settings.switches)
     parameters = list(arm.parameters.values())
     batch_at = batch_stream(materials.items, cell.budget, cell.seeds.order, device)
     spec = cell.optimiser
@@ -107,6 +115,11 @@ def train_cell(
     time_s = time_before_s + time.monotonic() - started
     conclude(folder, step, None if finite else step, time_s, device)
     yield Finished(key, cell, folder, kind, was_cached=False) if finite else Diverged(key, cell, folder, kind, step)
+
+
+def early_step_of(n_steps: int, early_frac: float = EARLY_FRAC) -> int:
+    """The step after which the early snapshot is taken."""
+    return max(1, round(early_frac * n_steps))
 
 
 def conclude(folder: Path, n_steps: int, diverged_at: int | None, time_s: float, device: torch.device) -> None:

@@ -1,19 +1,21 @@
 """Our decoder against transformers and PEFT: fifty steps of the same training, and the executors as a whole."""
 
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import tiny_training as tiny
 import torch
-from tiny_models import FAMILIES
+from tiny_models import FAMILIES, save_tiny
 
+from rankscope.engine.switches import ALL_ON, Switches
 from rankscope.lm.bases import load_base
 from rankscope.train.batches import batch_stream
 from rankscope.train.cell import DenseSpec, FullSpec, LoraSpec
-from rankscope.train.kinds import build_arm_of, resolve_kind
+from rankscope.train.kinds import build_arm_of, prefix_of, resolve_kind
 from rankscope.train.loss import answer_loss
+from rankscope.train.materials import Materials
 from rankscope.train.schedule import lr_at
 
 N_STEPS = 50
@@ -41,9 +43,9 @@ def computing_in_fp64(monkeypatch, model):
         yield
 
 
-def trained(kind, base, cell, items):
+def trained(kind, base, cell, items, prefix=None, switches=ALL_ON):
     """Losses of every step, and the trained tensors."""
-    arm = build_arm_of(kind, base, cell)
+    arm = build_arm_of(kind, base, cell, prefix, switches)
     batch_at = batch_stream(items, cell.budget, cell.seeds.order, torch.device("cpu"))
     optimiser = torch.optim.AdamW(arm.parameters.values(), betas=(0.9, 0.99), weight_decay=0.01)
     losses = []
@@ -82,6 +84,27 @@ def test_fifty_steps_are_the_references(tiny_model_folder, monkeypatch, family, 
     assert expected[-1] < expected[0]
     np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-9)
     assert list(ours) == list(theirs)
+    for name, tensor in theirs.items():
+        torch.testing.assert_close(ours[name], tensor, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("off", [None, *(field.name for field in fields(Switches))])
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_no_switch_changes_a_training(tmp_path, monkeypatch, family, off):
+    """Sites from layer 1 on, and items that come back."""
+    switches = replace(ALL_ON, **({off: False} if off else {}))
+    cell = tiny.copy_cell(save_tiny(family, tmp_path / family, n_layers=3), "lora", n_items=8 * N_STEPS // 2)
+    placement = ["*.1.*c_proj", "*.2.*"] if family == "gpt2" else ["*.1.*down_proj", "*.2.*"]
+    cell = cell.override(arm={"kind": "lora", "rank": 3, "placement": placement})
+    base = load_base(cell.base)
+    base = replace(base, model=base.model.double())
+    items = tiny.copy_items("copy", "train", cell.budget.n_items, 0, base.tokenizer)
+    prefix = prefix_of([Materials(cell, "key", base, items)], tmp_path, switches)
+    assert (prefix is None) == (off == "prefix")
+    with computing_in_fp64(monkeypatch, base.model):
+        expected, theirs = trained("reference", base, cell, items)
+    losses, ours = trained("loop", base, cell, items, prefix, switches)
+    np.testing.assert_allclose(losses, expected, rtol=0, atol=1e-9)
     for name, tensor in theirs.items():
         torch.testing.assert_close(ours[name], tensor, rtol=0, atol=1e-9)
 

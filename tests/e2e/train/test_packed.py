@@ -13,7 +13,7 @@ from rankscope.train import packed
 from rankscope.train.batches import batch_stream
 from rankscope.train.cell import LoraSpec
 from rankscope.train.events import Diverged, Finished
-from rankscope.train.kinds import build_arm_of
+from rankscope.train.kinds import build_arm_of, prefix_of
 from rankscope.train.local import LocalExecutor
 from rankscope.train.loss import answer_loss
 from rankscope.train.materials import Materials
@@ -86,9 +86,9 @@ def alone(member):
     return losses, {name: tensor.detach() for name, tensor in arm.parameters.items()}
 
 
-def run(trainer, rows, steps, micro_batch=None):
+def run(trainer, rows, steps, micro_batch=None, prefix=None):
     losses = []
-    with pack_batches(rows, CPU) as batch_at:
+    with pack_batches(rows, CPU, prefix) as batch_at:
         for step in steps:
             rates = [lr_at(step, N_STEPS, member.cell.optimiser) for member in rows]
             loss_K, _ = trainer.step_(batch_at(step), torch.tensor(rates, dtype=torch.float64), micro_batch)
@@ -107,6 +107,21 @@ def test_fifty_steps_of_every_row_are_the_references(tiny_model_folder, tmp_path
         np.testing.assert_allclose(losses[:, slot], expected, rtol=0, atol=1e-9)
         for name, tensor in trainer.pack.tensors(slot).items():
             torch.testing.assert_close(tensor.detach(), tensors[name], rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("micro_batch", [None, 3])
+def test_a_pack_reads_its_prefix_from_the_cache(tiny_model_folder, tmp_path, micro_batch):
+    cells = cells_of(tiny_model_folder("gpt2"), SPECS[2:3] * 2, n_items=8 * N_STEPS // 2)
+    cells = [cell.override(budget=cell.budget.model_dump() | {"n_epochs": 2}) for cell in cells]
+    members = members_of(cells, tmp_path)
+    prefix = prefix_of([member.materials for member in members], tmp_path)
+    assert prefix.layer == 1
+    ends = []
+    for used in (None, prefix):
+        trainer, rows = build_trainer(members, CPU)
+        ends.append((run(trainer, rows, range(N_STEPS), micro_batch, used), trainer.pack.buckets[0].theta_KP))
+    np.testing.assert_allclose(ends[1][0], ends[0][0], rtol=0, atol=1e-11)
+    torch.testing.assert_close(ends[1][1], ends[0][1], rtol=0, atol=1e-11)
 
 
 def test_a_row_that_is_not_finite_leaves_the_others_as_they_would_be_to_the_last_bit(tiny_model_folder, tmp_path):

@@ -1,0 +1,99 @@
+"""The frozen prefix: the residual below the lowest adapted layer, computed once per item and read when items return."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from rankscope.base.errors import BadFile
+from rankscope.lm.decoder import Decoder
+
+MEMORY_BYTES = 2**30
+"""Larger caches go to the disk."""
+CHECKED_ROWS = 8
+TOLERANCE = 1e-4
+"""Largest difference, relative to the residual's scale, between a row on the disk and the same row computed again."""
+
+
+class PrefixCache:
+    """Item -> the residual below `layer` at every token [T, D], in memory or in a file that processes may share.
+
+    A file is named by base, items, layer, dtype and torch version. On opening, up to 8 rows that it holds are
+    computed again. Two processes that fill the same row write the same values.
+    """
+
+    def __init__(
+        self,
+        decoder: Decoder,
+        layer: int,
+        tokens_NT: Int[np.ndarray, "N T"],
+        identity: str,
+        folder: Path,
+        memory_bytes: int = MEMORY_BYTES,
+    ) -> None:
+        """`identity` says which base and items these are. Raises BadFile when a file's rows are not the base's."""
+        self.layer = layer
+        self._decoder = decoder
+        self._tokens_NT = tokens_NT
+        embedding = decoder.embedding_VD
+        self._dtype = embedding.dtype
+        n_items, n_tokens = tokens_NT.shape
+        shape = (n_items, n_tokens, embedding.shape[1])
+        self.size_bytes = int(np.prod(shape)) * embedding.dtype.itemsize
+        if self.size_bytes <= memory_bytes:
+            self.path = None
+            self._values = np.empty(shape, _numpy_dtype(self._dtype))
+            self._filled = np.zeros(n_items, dtype=bool)
+        else:
+            name = hashlib.sha256(f"{identity}|{layer}|{self._dtype}|{shape}|{torch.__version__}".encode()).hexdigest()
+            self.path = folder / f"prefix-{name[:16]}"
+            self._values = _mapped(self.path.with_suffix(".values"), shape, _numpy_dtype(self._dtype))
+            self._filled = _mapped(self.path.with_suffix(".filled"), (n_items,), np.dtype(bool))
+            self._check()
+
+    @torch.no_grad()
+    def residual(self, rows_N: Int[np.ndarray, " N"], tokens_NT: Int[Tensor, "N T"]) -> Float[Tensor, "N T D"]:
+        """The residual of a batch, computed where it is not there yet. `tokens_NT` are the rows' first T tokens."""
+        width = tokens_NT.shape[1]
+        missing = np.flatnonzero(~self._filled[rows_N])
+        if len(missing):
+            self._fill(rows_N[missing])
+        return torch.from_numpy(self._values[rows_N, :width]).to(tokens_NT.device)
+
+    def _fill(self, rows_M: Int[np.ndarray, " M"]) -> None:
+        self._values[rows_M] = self._computed(rows_M)
+        self._filled[rows_M] = True
+
+    @torch.no_grad()
+    def _computed(self, rows_M: Int[np.ndarray, " M"]) -> Float[np.ndarray, "M T D"]:
+        tokens = torch.from_numpy(np.maximum(self._tokens_NT[rows_M], 0).astype(np.int64))
+        residual = self._decoder.below(tokens.to(self._decoder.embedding_VD.device), self.layer)
+        found: np.ndarray = residual.cpu().numpy()
+        return found
+
+    def _check(self) -> None:
+        rows = np.flatnonzero(self._filled)
+        if len(rows) == 0:
+            return
+        some = rows[np.linspace(0, len(rows) - 1, min(CHECKED_ROWS, len(rows))).astype(int)]
+        fresh = self._computed(some)
+        if not np.abs(self._values[some] - fresh).max() <= TOLERANCE * np.abs(fresh).max():
+            raise BadFile(f"{self.path}.values does not hold what this base computes. Delete it; it is made again.")
+
+
+def _mapped(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """An array in a file, zero where nothing was written; an existing file of that size is opened as it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    size_bytes = int(np.prod(shape)) * dtype.itemsize
+    with path.open("ab") as file:
+        if file.tell() not in (0, size_bytes):
+            raise BadFile(f"{path} has {file.tell()} bytes, not {size_bytes}. Delete it; it is made again.")
+        file.truncate(size_bytes)
+    return np.memmap(path, dtype=dtype, mode="r+", shape=shape)
+
+
+def _numpy_dtype(dtype: torch.dtype) -> np.dtype:
+    return np.dtype({torch.float64: np.float64, torch.float32: np.float32}[dtype])
