@@ -18,6 +18,12 @@ from tiny_models import save_tiny
 torch.set_num_threads(1)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What tests find out of the machine stays out of the user's cache."""
+    os.environ["RANKSCOPE_CACHE"] = str(tmp_path_factory.mktemp("cache"))
+
+
 @pytest.fixture(scope="session")
 def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """Folder of a tiny random base by family (gpt2, llama, qwen2, mistral), made once per session; read only."""

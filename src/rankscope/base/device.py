@@ -1,4 +1,4 @@
-"""Which device and precision a run uses."""
+"""Which device a run uses."""
 
 from typing import Literal
 
@@ -7,7 +7,6 @@ import torch
 from rankscope.base.errors import BadInput
 
 DeviceName = Literal["auto", "cpu", "cuda", "mps"]
-Precision = Literal["fp32", "bf16"]
 
 
 def resolve_device(name: str) -> torch.device:

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from rankscope.cli.console import out, plain_table, print_json, print_line
-from rankscope.cli.options import Device, Json, Workers
+from rankscope.cli.options import Device, Json, Precision, Workers
 
 
 def studies(as_json: Json = False) -> None:
@@ -29,6 +29,7 @@ def study(
     folder: Annotated[Path | None, typer.Option("--out", help="Run folder; by default one in the runs folder.")] = None,
     workers: Workers = 0,
     device: Device = "auto",
+    precision: Precision = "auto",
 ) -> None:
     """Runs a study and writes its report; says first what it will cost.
 
@@ -36,6 +37,6 @@ def study(
     """
     from rankscope.studies.run import run_study
 
-    finished = run_study(name, folder, workers, device)
+    finished = run_study(name, folder, workers, device, precision)
     page = finished / "report.html"
     print_line(f"Report: {page}" if page.exists() else f"Run folder: {finished}", out())

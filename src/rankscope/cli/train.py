@@ -1,4 +1,4 @@
-"""`rankscope train`: one cell through the reference executor, scored on held-out items beside its base."""
+"""`rankscope train`: one cell, scored on held-out items beside its base."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rankscope.cli.console import err, out, plain_table, print_json, print_line, step_bar
-from rankscope.cli.options import MOST_ITEMS, Device, Json, Seed
+from rankscope.cli.options import MOST_ITEMS, Device, Json, Precision, Seed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -44,6 +44,7 @@ def train(
     batch: Annotated[int, typer.Option("--batch", help="Items per step.", min=1)] = 64,
     seed: Seed = 0,
     device: Device = "auto",
+    precision: Precision = "auto",
     as_json: Json = False,
 ) -> None:
     """Trains one adapter on one task, and scores it on held-out items beside its base and chance.
@@ -56,6 +57,7 @@ def train(
     from rankscope.cli.targets import check_folder_target
     from rankscope.lm.bases import load_base
     from rankscope.train.cell import Budget, Cell, OptimiserSpec
+    from rankscope.train.precision import resolve_precision
 
     cell = Cell(
         base=base,
@@ -72,6 +74,7 @@ def train(
     loaded = load_base(base, device=where)
     check_rank(loaded, cell.arm)
     items = held_out_items(task, loaded)
+    cell = cell.override(precision=resolve_precision(precision, loaded, items, batch, resolve_device(device)))
     done = trained_cell(cell, folder, where)
     facts = facts_of(done, items, scores(loaded, items, done, seed))
     if as_json:

@@ -51,11 +51,12 @@ class LowRankOp:
 
     def __call__(self, x: Float[Tensor, "*N I"], frozen: LinearMap) -> Float[Tensor, "K *M O"]:
         """From an input that all rows share, or one input per row [K, N, ..., I] with n_rows in front."""
-        factors = [tensor for part in self.parts for tensor in (part.A_KRI, part.B_KOR, part.scale_K)]
+        factors = [t.to(x.dtype) for part in self.parts for t in (part.A_KRI, part.B_KOR, part.scale_K)]
         firsts = tuple(part.first_row for part in self.parts)
         shared = x.ndim < 4
         apply: Callable[..., Tensor] = _AdaptedLinear.apply
-        return apply(x, frozen.weight_OI, frozen.bias_O, self.n_rows, shared, firsts, *factors)
+        bias_O = None if frozen.bias_O is None else frozen.bias_O.to(x.dtype)
+        return apply(x, frozen.weight_OI(x.dtype), bias_O, self.n_rows, shared, firsts, *factors)
 
 
 class _AdaptedLinear(torch.autograd.Function):

@@ -12,6 +12,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 
 from rankscope.adapters.attach import attached, check_fits_model
 from rankscope.adapters.weights import AdapterWeights, Factors
+from rankscope.base.precision import FP32, PrecisionPlan
 from rankscope.engine.low_rank import LowRankOp, RowFactors
 from rankscope.engine.prefix import PrefixCache
 from rankscope.engine.switches import ALL_ON, Switches
@@ -44,12 +45,13 @@ class DecoderModel(nn.Module):
         site_ops: Mapping[str, SiteOp] | None = None,
         switches: Switches = ALL_ON,
         prefix: PrefixCache | None = None,
+        plan: PrecisionPlan = FP32,
     ) -> None:
         """Shares the model's weights; its parameters are the model's. A prefix saves the layers below its own."""
         super().__init__()
         self.config: PreTrainedConfig = model.config
         self._model = model
-        self._decoder = read_decoder(model)
+        self._decoder = read_decoder(model).in_precision(plan)
         self.site_ops: Mapping[str, SiteOp] = site_ops or {}
         self._switches = switches
         self._prefix = prefix
@@ -70,7 +72,7 @@ class DecoderModel(nn.Module):
             return Output(self._logits_at(input_ids, logits_to_keep, item_rows))
         cache = (past_key_values or Cache()) if use_cache else None
         hidden = self._decoder.forward(input_ids, site_ops=self.site_ops, cache=cache)
-        return Output(self._decoder.head(hidden[:, -logits_to_keep:]), cache)
+        return Output(self._decoder.logits(hidden[:, -logits_to_keep:]), cache)
 
     def _logits_at(self, input_ids: Tensor, wanted: Tensor, item_rows: np.ndarray | None) -> Tensor:
         decoder, switches = self._decoder, self._switches
@@ -82,7 +84,7 @@ class DecoderModel(nn.Module):
         kept = Kept.of(wanted) if switches.trim else None
         hidden = decoder.forward(input_ids, start_layer=layer, residual=residual, site_ops=self.site_ops, kept=kept)
         places = wanted if kept is None else kept.is_wanted_NA
-        return decoder.head(hidden[places]) if switches.head_rows else decoder.head(hidden)[places]
+        return decoder.logits(hidden[places]) if switches.head_rows else decoder.logits(hidden)[places]
 
 
 class AdaptedSite:
@@ -99,7 +101,8 @@ class AdaptedSite:
     def __call__(self, x: Float[Tensor, "N T I"], frozen: LinearMap) -> Float[Tensor, "N T O"]:
         """The frozen output plus s B (A x)."""
         if not self._own_backward:
-            return frozen(x) + (x @ self._A_RI.T) @ (self._B_OR.T * self._scale_1)
+            A_RI, B_OR = self._A_RI.to(x.dtype), (self._B_OR * self._scale_1).to(x.dtype)
+            return frozen(x) + (x @ A_RI.T) @ B_OR.T
         row = RowFactors(0, self._A_RI[None], self._B_OR[None], self._scale_1)
         return LowRankOp(1, (row,))(x, frozen)[0]
 

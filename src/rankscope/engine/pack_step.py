@@ -55,9 +55,9 @@ def row_losses(decoder: Decoder, pack: Pack, batch: PackBatch, n_loss_K: Float[T
     )
     targets_P = batch.tokens.roll(-1, dims=-1)[batch.predicts]
     if batch.is_shared:
-        logits_KPV = decoder.head(hidden[:, kept.is_wanted_NA])
+        logits_KPV = decoder.logits(hidden[:, kept.is_wanted_NA])
         return _token_losses(logits_KPV, targets_P, batch.teacher_PV).sum(1) / n_loss_K
-    logits_PV = decoder.head(hidden[kept.is_wanted_NA])
+    logits_PV = decoder.logits(hidden[kept.is_wanted_NA])
     losses_P = _token_losses(logits_PV, targets_P, batch.teacher_PV)
     owner_P = batch.predicts.nonzero()[:, 0]
     return torch.zeros_like(n_loss_K).index_add(0, owner_P, losses_P) / n_loss_K

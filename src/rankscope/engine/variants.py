@@ -32,7 +32,7 @@ class Variants:
         hidden = self._decoder.forward(tokens_NT, site_ops=self._ops, kept=kept)
         if hidden.ndim == 3:
             hidden = hidden.expand(self.n_rows, *hidden.shape)
-        return self._decoder.head(hidden[:, kept.is_wanted_NA])
+        return self._decoder.logits(hidden[:, kept.is_wanted_NA])
 
 
 def _ops(adapters: Sequence[AdapterWeights], like: Tensor) -> dict[str, SiteOp]:

@@ -6,13 +6,15 @@ every row an output of its own: what lies below is computed once.
 """
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+
+from rankscope.base.precision import FP32, AttentionKernel, PrecisionPlan
 
 
 @dataclass(frozen=True)
@@ -25,14 +27,19 @@ class LinearMap:
     is_transposed: bool = False
     """True where the weight is stored as [I, O] (Conv1D)."""
 
-    @property
-    def weight_OI(self) -> Float[Tensor, "O I"]:
-        """The weight as a linear map's, a view."""
-        return self.weight.T if self.is_transposed else self.weight
+    def weight_OI(self, dtype: torch.dtype) -> Float[Tensor, "O I"]:
+        """The weight as a linear map's; a view where it has that dtype already."""
+        return (self.weight.T if self.is_transposed else self.weight).to(dtype)
 
     def __call__(self, x: Float[Tensor, "*N I"]) -> Float[Tensor, "*N O"]:
-        """The output: x W^T + b."""
-        return F.linear(x, self.weight_OI, self.bias_O)
+        """The output, x W^T + b, in the dtype of x."""
+        return F.linear(x, self.weight_OI(x.dtype), None if self.bias_O is None else self.bias_O.to(x.dtype))
+
+    def cast(self, dtype: torch.dtype) -> "LinearMap":
+        """The same map with a copy of its weight in that dtype; one that trains is cast at every use instead."""
+        if self.weight.requires_grad or self.weight.dtype == dtype:
+            return self
+        return replace(self, weight=self.weight.to(dtype))
 
 
 class SiteOp(Protocol):
@@ -156,7 +163,6 @@ class KeysAndValues:
         self.layers = {i: (k.index_select(dim, rows), v.index_select(dim, rows)) for i, (k, v) in self.layers.items()}
 
 
-AttentionKernel = Literal["matmul", "sdpa"]
 NO_OPS: Mapping[str, SiteOp] = {}
 NO_TAPS: Mapping[str, Tap] = {}
 
@@ -177,7 +183,26 @@ class Decoder:
     activation: Callable[[Tensor], Tensor]
     padding_id: int | None = None
     """A token whose embedding gets no gradient."""
-    attention: AttentionKernel = "sdpa"
+    precision: PrecisionPlan = FP32
+
+    def in_precision(self, plan: PrecisionPlan) -> "Decoder":
+        """The same decoder computing by that plan; frozen weights are copied once where products are in bf16."""
+        dtype = plan.dtype("products", self.embedding_VD.dtype)
+        blocks = tuple(
+            replace(
+                block,
+                qkv=tuple(linear.cast(dtype) for linear in block.qkv),
+                attention_out=block.attention_out.cast(dtype),
+                mlp_in=tuple(linear.cast(dtype) for linear in block.mlp_in),
+                mlp_out=block.mlp_out.cast(dtype),
+            )
+            for block in self.blocks
+        )
+        return replace(self, blocks=blocks, head=self.head.cast(dtype), precision=plan)
+
+    def logits(self, hidden: Float[Tensor, "*N D"]) -> Float[Tensor, "*N V"]:
+        """What the head makes of a normalised residual, in the precision of products."""
+        return self.head(hidden.to(self.precision.dtype("products", hidden.dtype)))
 
     @property
     def n_layers(self) -> int:
@@ -250,11 +275,15 @@ class _Run:
         n_new = residual.shape[-2]
         self.position_T = torch.arange(n_read, n_read + n_new, device=residual.device)
         self.n_keys = n_read + n_new
+        like, plan = decoder.embedding_VD.dtype, decoder.precision
+        self.products, self.pointwise = plan.dtype("products", like), plan.dtype("pointwise", like)
+        self.in_attention = plan.dtype("attention", like)
         rotary = decoder.rotary
-        self.angles = None if rotary is None else rotary.tables(self.position_T, residual.dtype)
+        self.angles = None if rotary is None else rotary.tables(self.position_T, self.in_attention)
         self._masks: dict[tuple[int | None, bool], Tensor | None] = {}
 
     def site(self, frozen: LinearMap, x: Tensor) -> Tensor:
+        x = x.to(self.products)
         op = self.site_ops.get(frozen.path)
         y = frozen(x) if op is None else op(x, frozen)
         tap = self.taps.get(frozen.path)
@@ -270,14 +299,14 @@ class _Run:
         return x + self.mlp(block, block.mlp_norm(x))
 
     def mlp(self, block: Block, x: Tensor) -> Tensor:
-        inner = self.decoder.activation(self.site(block.mlp_in[0], x))
+        inner = self.decoder.activation(self.site(block.mlp_in[0], x).to(self.pointwise))
         if len(block.mlp_in) == 2:
-            inner = inner * self.site(block.mlp_in[1], x)
+            inner = inner * self.site(block.mlp_in[1], x).to(self.pointwise)
         return self.site(block.mlp_out, inner)
 
     def attention(self, layer: int, x: Tensor, kept: Kept | None) -> Tensor:
         block = self.decoder.blocks[layer]
-        q, k, v = self._queries_keys_values(block, x, kept)
+        q, k, v = (y.to(self.in_attention) for y in self._queries_keys_values(block, x, kept))
         if self.angles is not None:
             cos, sin = self.angles
             k = rotated(k, cos, sin)
@@ -290,7 +319,7 @@ class _Run:
         if n_shared > 1:
             k, v = k.repeat_interleave(n_shared, dim=-3), v.repeat_interleave(n_shared, dim=-3)
         mask = self._mask(block.window, kept)
-        attended = attend(q, k, v, block.attention_scale, mask, self.decoder.attention)
+        attended = attend(q, k, v, block.attention_scale, mask, self.decoder.precision.kernel)
         return attended.transpose(-2, -3).flatten(-2)
 
     def _queries_keys_values(self, block: Block, x: Tensor, kept: Kept | None) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,8 +6,8 @@ from typing import Any, Literal
 from pydantic import Field, PositiveInt
 
 from rankscope.base.config import Config
-from rankscope.base.device import Precision
 from rankscope.base.errors import BadInput
+from rankscope.base.precision import Precision
 from rankscope.base.seeds import Seeds
 from rankscope.train.cell import ArmSpec, Budget, Cell, LoraSpec, OptimiserSpec
 

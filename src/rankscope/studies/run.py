@@ -4,11 +4,13 @@ import platform
 import time
 from pathlib import Path
 
+from rankscope.base.device import resolve_device
 from rankscope.base.machine import git_state, machine_facts
 from rankscope.base.paths import runs_root
 from rankscope.lm.bases import Base, load_base
 from rankscope.rank.records import CalibrationRow, SkillFindings, StudyFindings, read_findings, write_findings
 from rankscope.runs.folder import RunFolder, verify_finished
+from rankscope.runs.manifest import MANIFEST, read_manifest
 from rankscope.studies.answers import calibration_answer, first_look_answer
 from rankscope.studies.calibration_findings import calibration_rows
 from rankscope.studies.catalog import find_study
@@ -29,17 +31,23 @@ from rankscope.studies.stages import (
     write_records,
 )
 from rankscope.studies.tuning import run_tuning
+from rankscope.tasks.catalog import load_items
+from rankscope.train.precision import AUTO, resolve_precision
 
 
-def run_study(name: str, out: Path | None = None, workers: int = 0, device: str = "auto") -> Path:
+def run_study(
+    name: str, out: Path | None = None, workers: int = 0, device: str = "auto", precision: str = AUTO
+) -> Path:
     """Runs `NAME[:FORM]` and returns its run folder, with `records/findings.json` and `report.html` in it.
 
-    `workers` 0 fills the cores. A finished study is verified and returned as it is. Raises UnknownName for a study
-    that does not exist, RunLocked when another process is in the folder.
+    `workers` 0 fills the cores. `precision` `auto` is what is fastest here, frozen when the folder is first opened.
+    A finished study is verified and returned as it is. Raises UnknownName for a study that does not exist, RunLocked
+    when another process is in the folder.
     """
     entry, form = find_study(name)
     plan = entry.plan(form)
     folder = out or runs_root() / plan.study.replace(":", "-")
+    plan = plan.override(precision=_precision(plan, folder, precision, device))
     n_workers = resolve_workers(workers, device)
     with RunFolder.open(folder, plan.model_dump(mode="json"), kind="study") as run:
         if run.finished:
@@ -58,6 +66,15 @@ def run_study(name: str, out: Path | None = None, workers: int = 0, device: str 
             _conclude(plan, trained, folder, device, time.monotonic() - started)
         run.finish()
     return folder
+
+
+def _precision(plan: StudyPlan, folder: Path, asked: str, device: str) -> str:
+    """The plan that the run folder was frozen to, or the one to freeze it to."""
+    if asked == AUTO and (folder / MANIFEST).exists():
+        return str(read_manifest(folder)["resolved"].get("precision", plan.precision))
+    base, first = load_base(plan.base), plan.skills[0]
+    items = load_items(first.task, "train", first.budget.batch_size, first.seeds[0], base.tokenizer)
+    return resolve_precision(asked, base, items, first.budget.batch_size, resolve_device(device))
 
 
 def _conclude(plan: StudyPlan, trained: list[Trained], folder: Path, device: str, time_s: float) -> None:

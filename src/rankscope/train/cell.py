@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 from pydantic import Field, PositiveFloat, PositiveInt
 
 from rankscope.base.config import Config
-from rankscope.base.device import Precision
+from rankscope.base.precision import Precision
 from rankscope.base.seeds import Seeds
 
 SEMANTICS = 1
@@ -114,7 +114,7 @@ class Cell(Config):
     budget: Budget
     seeds: Seeds = Seeds()
     precision: Precision = "fp32"
-    """Resolved precision plan: `fp32`, or `bf16` matrix products with fp32 weights."""
+    """Resolved precision plan: `fp32`, `bf16`, or a format per kind of operation."""
 
 
 def cell_key(cell: Cell, base_hash: str, items_hash: str) -> str:

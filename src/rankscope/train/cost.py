@@ -17,6 +17,7 @@ from rankscope.train.materials import Materials
 from rankscope.train.objective import objective_of
 from rankscope.train.pack_plan import Job
 from rankscope.train.packed import Member, build_trainer, pack_batches
+from rankscope.train.training import reference_precision
 
 MEASURED_STEPS = 3
 
@@ -41,12 +42,13 @@ def measure_step_seconds(
     if len(job) > 1:
         return _pack_step_seconds(job, base, items, torch.device(device), n_steps)
     batch = batch_of(items, torch.arange(len(items)).numpy(), torch.device(device))
-    arm = build_arm_of(resolve_kind(executor, base, cell), base, cell)
+    kind = resolve_kind(executor, base, cell)
+    arm = build_arm_of(kind, base, cell)
     optimiser = torch.optim.AdamW(list(arm.parameters.values()), lr=cell.optimiser.lr)
     with objective_of(base, items) as loss_of:
 
         def step() -> None:
-            with torch.autocast(device, torch.bfloat16, enabled=cell.precision == "bf16"):
+            with reference_precision(kind, cell, torch.device(device)):
                 loss = loss_of(arm.model, batch)
             optimiser.zero_grad()
             loss.backward()

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from rankscope.base.precision import PrecisionPlan
 from rankscope.engine.prefix import PrefixCache
 from rankscope.engine.switches import ALL_ON, Switches
 from rankscope.lm.bases import Base
@@ -23,8 +24,6 @@ def why_not_loop(base: Base, cell: Cell) -> str | None:
     """Why a cell has to go through `reference`, in a phrase; None when our decoder can train it."""
     if isinstance(cell.arm, LoraSpec) and cell.arm.dropout > 0:
         return "its adapter has dropout"
-    if cell.precision != "fp32":
-        return f"its precision is {cell.precision}"
     return why_not_decodable(base.model)
 
 
@@ -38,7 +37,7 @@ def build_arm_of(
 ) -> Arm:
     """The cell's arm on the machinery of that kind; both start at the same values."""
     if kind == "loop":
-        return build_loop_arm(base, cell.arm, cell.seeds.init, prefix, switches)
+        return build_loop_arm(base, cell.arm, cell.seeds.init, prefix, switches, PrecisionPlan.of(cell.precision))
     return build_arm(base, cell.arm, cell.seeds.init)
 
 
@@ -52,12 +51,12 @@ def prefix_of(together: Sequence[Materials], folder: Path, switches: Switches = 
     own_items = len({(one.items.content_hash, one.cell.seeds.order) for one in together}) > 1
     if not switches.prefix or own_items or first.cell.budget.n_epochs == 1:
         return None
-    decoder = read_decoder(first.base.model)
+    decoder = read_decoder(first.base.model).in_precision(PrecisionPlan.of(first.cell.precision))
     layer = min(
         0 if isinstance(spec, FullSpec) else decoder.lowest_layer(resolve_sites(first.base.model, spec.placement))
         for spec in specs
     )
     if layer == 0:
         return None
-    identity = f"{first.base.content_hash}|{first.items.content_hash}"
+    identity = f"{first.base.content_hash}|{first.items.content_hash}|{first.cell.precision}"
     return PrefixCache(decoder, layer, first.items.tokens_NT, identity, folder)

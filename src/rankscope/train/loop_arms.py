@@ -3,6 +3,7 @@
 from torch import nn
 
 from rankscope.adapters.init import initial_factors
+from rankscope.base.precision import FP32, PrecisionPlan
 from rankscope.engine.model import AdaptedSite, DecoderModel
 from rankscope.engine.prefix import PrefixCache
 from rankscope.engine.switches import ALL_ON, Switches
@@ -14,12 +15,17 @@ from rankscope.train.cell import ArmSpec, LoraSpec
 
 
 def build_loop_arm(
-    base: Base, spec: ArmSpec, init_seed: int, prefix: PrefixCache | None = None, switches: Switches = ALL_ON
+    base: Base,
+    spec: ArmSpec,
+    init_seed: int,
+    prefix: PrefixCache | None = None,
+    switches: Switches = ALL_ON,
+    plan: PrecisionPlan = FP32,
 ) -> Arm:
     """The arm of `build_arm` on our decoder; it starts at the same values and is saved in the same form."""
     if not isinstance(spec, LoraSpec):
         model, own = trainable_copy(base, spec)
-        return Arm(spec, DecoderModel(model, None, switches, prefix), own, {})
+        return Arm(spec, DecoderModel(model, None, switches, prefix, plan), own, {})
     sites = resolve_sites(base.model, spec.placement)
     shapes = linear_sites(base.model)
     scale = spec.scale
@@ -33,5 +39,9 @@ def build_loop_arm(
         ops[site] = AdaptedSite(A_RI, B_OR, scale, switches.own_backward)
     scales = dict.fromkeys(sites, scale)
     return Arm(
-        spec, DecoderModel(base.model, ops, switches, prefix), parameters, scales, is_transposed(base.model, sites[0])
+        spec,
+        DecoderModel(base.model, ops, switches, prefix, plan),
+        parameters,
+        scales,
+        is_transposed(base.model, sites[0]),
     )

@@ -13,6 +13,7 @@ from rankscope.adapters.init import initial_factors
 from rankscope.adapters.planted import teacher_of
 from rankscope.adapters.weights import AdapterWeights
 from rankscope.adapters.write import write_adapter
+from rankscope.base.precision import PrecisionPlan
 from rankscope.engine.model import adapted
 from rankscope.engine.pack import Pack
 from rankscope.engine.pack_step import PackBatch, PackTrainer
@@ -71,7 +72,7 @@ def start_of(member: Member) -> AdapterWeights:
 def build_trainer(members: Sequence[Member], device: torch.device) -> tuple[PackTrainer, list[Member]]:
     """The pack at its start, and its members in the order of the rows."""
     base = members[0].materials.base
-    decoder = read_decoder(base.model)
+    decoder = read_decoder(base.model).in_precision(PrecisionPlan.of(members[0].cell.precision))
     pack = Pack([start_of(member) for member in members], device, decoder.embedding_VD.dtype)
     slots = {slot: members[start] for start, slot in pack.slot_of.items()}
     rows = [slots[slot] for slot in range(len(members))]

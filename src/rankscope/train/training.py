@@ -8,11 +8,13 @@ from pathlib import Path
 import torch
 
 from rankscope.base.atomic import write_json
+from rankscope.base.precision import PrecisionPlan
 from rankscope.engine.switches import ALL_ON, Switches
 from rankscope.runs.folder import write_done
 from rankscope.runs.metrics import MetricsLog
 from rankscope.train.arms import dropout_stream, write_arm
 from rankscope.train.batches import batch_stream
+from rankscope.train.cell import Cell
 from rankscope.train.checkpoint import Progressed, read_checkpoint, write_checkpoint
 from rankscope.train.events import Diverged, Event, Finished, Progress
 from rankscope.train.kinds import AskedKind, ExecutorKind, build_arm_of, prefix_of
@@ -83,7 +85,7 @@ def train_cell(
                 group["lr"] = lr
             with (
                 dropout_stream(arm, cell.seeds.dropout, step),
-                torch.autocast(device.type, torch.bfloat16, enabled=cell.precision == "bf16"),
+                reference_precision(kind, cell, device),
             ):
                 loss = loss_of(arm.model, batch_at(step))
             optimiser.zero_grad()
@@ -120,6 +122,12 @@ def train_cell(
 def early_step_of(n_steps: int, early_frac: float = EARLY_FRAC) -> int:
     """The step after which the early snapshot is taken."""
     return max(1, round(early_frac * n_steps))
+
+
+def reference_precision(kind: ExecutorKind, cell: Cell, device: torch.device) -> torch.autocast:
+    """Products in bf16 by autocast for `reference`; our decoder follows its plan by itself."""
+    in_bf16 = kind == "reference" and PrecisionPlan.of(cell.precision).products == "bf16"
+    return torch.autocast(device.type, torch.bfloat16, enabled=in_bf16)
 
 
 def conclude(folder: Path, n_steps: int, diverged_at: int | None, time_s: float, device: torch.device) -> None:

@@ -12,12 +12,12 @@ PINNED = {
     "rank": "ADAPTER --json",
     "report": "RUN_FOLDER --out",
     "studies": "--json",
-    "study": "NAME --out --workers --device",
+    "study": "NAME --out --workers --device --precision",
     "task check": "NAME --n --seed --json",
     "task export": "NAME --out --n --split --seed",
     "task list": "--json",
     "task show": "NAME -n --seed",
-    "train": "--task --base --out --rank --kind --lr --sites --items --batch --seed --device --json",
+    "train": "--task --base --out --rank --kind --lr --sites --items --batch --seed --device --precision --json",
 }
 
 

@@ -17,6 +17,8 @@ from transformers import (
 
 from rankscope.adapters.attach import attached
 from rankscope.adapters.weights import AdapterWeights, Factors
+from rankscope.base.errors import BadInput
+from rankscope.base.precision import FP32, PrecisionPlan
 from rankscope.lm.decoder import Decoder, Kept, KeysAndValues
 from rankscope.lm.read_decoder import read_decoder, why_not_decodable
 
@@ -105,7 +107,7 @@ def odd(name: str):
 
 
 def with_kernel(decoder: Decoder, kernel: str) -> Decoder:
-    return Decoder(**{**vars(decoder), "attention": kernel})
+    return decoder.in_precision(PrecisionPlan(kernel=kernel))
 
 
 @pytest.mark.parametrize("kernel", KERNELS)
@@ -194,6 +196,35 @@ def test_gradients_are_those_of_transformers(family):
         *(torch.autograd.grad(y.logsumexp(-1).sum(), parameters) for y in (ours, theirs)), strict=True
     ):
         torch.testing.assert_close(got, expected, atol=2e-4, rtol=1e-3)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    "plan", [PrecisionPlan("bf16", "fp32", "fp32"), PrecisionPlan("fp32", "bf16", "bf16"), PrecisionPlan.of("bf16")]
+)
+@torch.no_grad()
+def test_sixteen_bits_are_near_and_leave_the_weights_alone(family, plan):
+    decoder = read_decoder(tiny_model(family))
+    rough = decoder.in_precision(plan)
+    exact, near = decoder.logits(decoder.forward(tokens())), rough.logits(rough.forward(tokens()))
+    assert near.dtype == plan.dtype("products", torch.float32)
+    assert not torch.equal(near.float(), exact)
+    assert (near.float() - exact).abs().mean() < 0.05 * exact.abs().mean()
+    assert decoder.blocks[0].mlp_out.weight.dtype == torch.float32
+    assert rough.forward(tokens()).dtype == torch.float32  # the residual stream
+
+
+def test_in_float64_a_plan_changes_nothing():
+    decoder = read_decoder(tiny_model("llama").double())
+    assert torch.equal(decoder.in_precision(PrecisionPlan.of("bf16")).forward(tokens()), decoder.forward(tokens()))
+
+
+def test_precisions_have_names():
+    for plan in (FP32, PrecisionPlan("bf16", "fp32", "bf16")):
+        assert PrecisionPlan.of(plan.name) == plan
+    assert FP32.name == "fp32"
+    with pytest.raises(BadInput, match="is no precision"):
+        PrecisionPlan.of("fp16")
 
 
 def test_what_it_does_not_run_is_told():

@@ -1,0 +1,28 @@
+"""The precision plan that a run is frozen to."""
+
+import torch
+
+from rankscope.base.paths import cache_root
+from rankscope.base.precision import FP32, PrecisionPlan
+from rankscope.engine.probe import Shape, cached_probe
+from rankscope.lm.bases import Base
+from rankscope.lm.read_decoder import read_decoder, why_not_decodable
+from rankscope.tasks.encoded import EncodedItems
+from rankscope.train.local import threads
+
+AUTO = "auto"
+
+
+def resolve_precision(asked: str, base: Base, items: EncodedItems, batch_size: int, device: torch.device) -> str:
+    """Name of the plan to train by: the one asked for, or with `auto` what is fastest here at these shapes.
+
+    The probe runs with the one thread that a training gets, and is remembered per machine. A base that our decoder
+    does not run trains in fp32. Raises BadInput for a name that is none.
+    """
+    if asked != AUTO:
+        return PrecisionPlan.of(asked).name
+    if why_not_decodable(base.model) is not None:
+        return FP32.name
+    shape = Shape.of(read_decoder(base.model), batch_size, items.tokens_NT.shape[1])
+    with threads(1):
+        return cached_probe(shape, device, cache_root()).plan.name
