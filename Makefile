@@ -2,7 +2,7 @@
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help check fix test test-all study golden golden-accept smoke
+.PHONY: help check fix test test-all bench study golden golden-accept smoke
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
@@ -34,6 +34,9 @@ fix: $(READY)  ## formats and mends what ruff can mend
 
 test: $(READY)  ## every quick test
 	@$(PYTEST) -n 2 -m "not slow" tests
+
+bench: $(READY)  ## how fast adapters train here, beside PEFT; hours, on an idle machine
+	@$(BIN)/python benchmarks/engine.py
 
 test-all: $(READY)  ## every test, the slow ones too
 	@$(PYTEST) -n 2 tests

@@ -9,7 +9,7 @@ import typer
 
 from rankscope import __version__
 from rankscope.base.errors import RankscopeError, is_out_of_memory
-from rankscope.cli import base, doctor, rank, report, study, task, train
+from rankscope.cli import base, bench, doctor, rank, report, study, task, train
 from rankscope.cli.console import err, print_line
 
 BAD_INPUT, OUR_FAULT, INTERRUPTED = 2, 70, 130
@@ -33,6 +33,7 @@ app.add_typer(base.app, name="base")
 app.command("studies")(study.studies)
 app.command("study")(study.study)
 app.command("report")(report.report)
+app.command("bench")(bench.bench)
 
 
 def _print_version(asked: bool | None) -> None:

@@ -18,6 +18,7 @@ BAD = {
     "unknown base": (("base", "show", "./nowhere"), "No base './nowhere'"),
     "unknown kind": (("train", "--task", "hashhop", "--base", "b", "--out", "o", "--kind", "vera"), "lora, rslora"),
     "negative rate": (("train", "--task", "hashhop", "--base", "b", "--out", "o", "--lr", "-1"), "lr: Input should be"),
+    "unknown case": (("bench", "gpt3"), "There is no case 'gpt3'"),
     "unknown device": (("train", "--task", "hashhop", "--base", "b", "--out", "o", "--device", "tpu"), "--device must"),
 }
 

@@ -8,6 +8,7 @@ PINNED = {
     "base build": "NAME --out",
     "base list": "--json",
     "base show": "NAME --json",
+    "bench": "CASES --adapters --repeats --json",
     "doctor": "--json",
     "rank": "ADAPTER --json",
     "report": "RUN_FOLDER --out",

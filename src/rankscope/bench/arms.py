@@ -1,0 +1,181 @@
+"""Ways to train an adapter, as things that take a step when told to."""
+
+import contextlib
+import tempfile
+import threading
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import peft
+import torch
+from torch import nn
+
+from rankscope.base.precision import FP32, PrecisionPlan
+from rankscope.bench.cases import LR, Case
+from rankscope.engine.switches import ALL_ON, Switches
+from rankscope.lm.sites import resolve_sites
+from rankscope.train.arms import Arm, build_arm, copy_sharing_weights
+from rankscope.train.batches import batch_stream
+from rankscope.train.kinds import prefix_of
+from rankscope.train.loop_arms import build_loop_arm
+from rankscope.train.loss import answer_loss
+from rankscope.train.packed import Member, build_trainer, pack_batches
+
+Step = Callable[[], None]
+"""One optimiser step of every adapter of an arm."""
+CPU = torch.device("cpu")
+
+
+def plain_loop(case: Case, arms: list[Arm], autocast: bool = False) -> Step:
+    """The steps of a flat loop, one adapter after the other."""
+    materials = case.materials()
+    batch_at = batch_stream(materials.items, materials.cell.budget, 0, CPU)
+    optimisers = [torch.optim.AdamW(arm.parameters.values(), lr=LR, weight_decay=0.0) for arm in arms]
+    count = 0
+
+    def step() -> None:
+        nonlocal count
+        batch = batch_at(count % materials.cell.budget.n_steps)
+        count += 1
+        for arm, optimiser in zip(arms, optimisers, strict=True):
+            with torch.autocast("cpu", torch.bfloat16, enabled=autocast):
+                loss = answer_loss(arm.model, batch)
+            optimiser.zero_grad()
+            loss.backward()
+            nn.utils.clip_grad_norm_(arm.parameters.values(), 1.0)
+            optimiser.step()
+
+    return step
+
+
+def fused_gelu(arm: Arm) -> Arm:
+    """The same arm with GPT-2's activation in one call."""
+    for module in arm.model.modules():
+        if type(getattr(module, "act", None)).__name__ == "NewGELUActivation":
+            module.act = nn.GELU(approximate="tanh")
+    return arm
+
+
+def set_attention(arm: Arm, kernel: str) -> Arm:
+    """The same arm with transformers' attention of that name."""
+    config: Any = arm.model.config
+    config._attn_implementation = kernel  # noqa: SLF001  transformers has no other way once a model is built
+    return arm
+
+
+def tuned_peft(case: Case, n_rows: int, kernel: str, autocast: bool) -> Step:
+    """PEFT in a plain loop: logits where the loss is, fused activation."""
+    arms = [
+        set_attention(fused_gelu(build_arm(case.base, case.materials(row).cell.arm, row)), kernel)
+        for row in range(n_rows)
+    ]
+    return plain_loop(case, arms, autocast)
+
+
+def our_loop(case: Case, n_rows: int, switches: Switches = ALL_ON, plan: PrecisionPlan = FP32) -> Step:
+    """Our decoder, one adapter after the other; they share one prefix."""
+    materials = [case.materials(row) for row in range(n_rows)]
+    prefix = prefix_of(materials[:1], Path(tempfile.gettempdir()), switches)
+    arms = [build_loop_arm(case.base, one.cell.arm, row, prefix, switches, plan) for row, one in enumerate(materials)]
+    return plain_loop(case, arms)
+
+
+def our_pack(case: Case, n_rows: int) -> Step:
+    """Our decoder, all adapters in one pass."""
+    members = [Member(case.materials(row), Path()) for row in range(n_rows)]
+    trainer, rows = build_trainer(members, CPU)
+    prefix = prefix_of([member.materials for member in members], Path(tempfile.gettempdir()))
+    lr_K = torch.full((n_rows,), LR, dtype=torch.float64)
+    batches = contextlib.ExitStack()
+    batch_at = batches.enter_context(pack_batches(rows, CPU, prefix))
+    n_steps, count = members[0].cell.budget.n_steps, 0
+
+    def step() -> None:
+        nonlocal count
+        trainer.step_(batch_at(count % n_steps), lr_K)
+        count += 1
+
+    return step
+
+
+@contextlib.contextmanager
+def peft_with_trainer(case: Case, kernel: str) -> Iterator[Step]:
+    """PEFT and transformers' Trainer as a user would write them, held before each step until it is called for."""
+    from transformers import Trainer, TrainerCallback, TrainingArguments
+
+    go, done = threading.Semaphore(0), threading.Semaphore(0)
+    stop = threading.Event()
+
+    class Held(TrainerCallback):
+        """Waits after every step until the next one is wanted."""
+
+        def on_train_begin(self, *_: Any, **__: Any) -> None:
+            go.acquire()
+
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> Any:  # noqa: ARG002
+            done.release()
+            go.acquire()
+            control.should_training_stop = stop.is_set()
+            return control
+
+    model: Any = copy_sharing_weights(case.base.model)
+    model.config._attn_implementation = kernel  # noqa: SLF001
+    sites = resolve_sites(model, case.placement)
+    config = peft.LoraConfig(
+        r=case.rank, lora_alpha=2 * case.rank, target_modules=sites, fan_in_fan_out=True, task_type="CAUSAL_LM"
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # deprecations between PEFT and transformers
+        adapted = peft.get_peft_model(model, config)
+    tokens = torch.from_numpy(case.items.tokens_NT)
+    labels = torch.where(torch.from_numpy(case.items.completion_mask_NT), tokens, -100)
+    rows = [{"input_ids": one, "labels": label} for one, label in zip(tokens, labels, strict=True)]
+    with tempfile.TemporaryDirectory() as folder:
+        arguments = TrainingArguments(
+            folder,
+            per_device_train_batch_size=case.batch_size,
+            max_steps=100_000,
+            learning_rate=LR,
+            weight_decay=0.0,
+            max_grad_norm=1.0,
+            save_strategy="no",
+            logging_strategy="no",
+            report_to=[],
+            disable_tqdm=True,
+            use_cpu=True,
+            dataloader_num_workers=0,
+        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            trainer = Trainer(model=adapted, args=arguments, train_dataset=rows, callbacks=[Held()])
+        n_threads = torch.get_num_threads()
+
+        def run() -> None:
+            torch.set_num_threads(n_threads)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                trainer.train()
+
+        worker = threading.Thread(target=run, daemon=True)
+        worker.start()
+
+        def step() -> None:
+            go.release()
+            while not done.acquire(timeout=1.0):
+                if not worker.is_alive():
+                    raise RuntimeError("The Trainer stopped before its step was done.")
+
+        yield step
+        stop.set()
+        go.release()
+        worker.join()
+
+
+def seconds(step: Step) -> float:
+    """How long a step takes by the clock."""
+    started = time.perf_counter()
+    step()
+    return time.perf_counter() - started
