@@ -3,7 +3,6 @@
 import contextlib
 import tempfile
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,7 +21,7 @@ from rankscope.train.batches import batch_stream
 from rankscope.train.kinds import prefix_of
 from rankscope.train.loop_arms import build_loop_arm
 from rankscope.train.loss import answer_loss
-from rankscope.train.packed import Member, build_trainer, pack_batches
+from rankscope.train.packed import Member, build_pack, pack_batches
 
 Step = Callable[[], None]
 """One optimiser step of every adapter of an arm."""
@@ -86,7 +85,7 @@ def our_loop(case: Case, n_rows: int, switches: Switches = ALL_ON, plan: Precisi
 def our_pack(case: Case, n_rows: int) -> Step:
     """Our decoder, all adapters in one pass."""
     members = [Member(case.materials(row), Path()) for row in range(n_rows)]
-    trainer, rows = build_trainer(members, CPU)
+    trainer, rows = build_pack(members, CPU)
     prefix = prefix_of([member.materials for member in members], Path(tempfile.gettempdir()))
     lr_K = torch.full((n_rows,), LR, dtype=torch.float64)
     batches = contextlib.ExitStack()
@@ -172,10 +171,3 @@ def peft_with_trainer(case: Case, kernel: str) -> Iterator[Step]:
         stop.set()
         go.release()
         worker.join()
-
-
-def seconds(step: Step) -> float:
-    """How long a step takes by the clock."""
-    started = time.perf_counter()
-    step()
-    return time.perf_counter() - started

@@ -1,7 +1,6 @@
 """Times the arms of a case side by side and says what each is worth against today's practice."""
 
 import contextlib
-import json
 import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -14,10 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
+from rankscope.base.atomic import write_json
 from rankscope.base.machine import machine_facts
 from rankscope.base.paths import cache_root
 from rankscope.base.precision import FP32, PrecisionPlan
-from rankscope.bench.arms import Step, our_loop, our_pack, peft_with_trainer, seconds, tuned_peft
+from rankscope.base.timing import seconds
+from rankscope.bench.arms import Step, our_loop, our_pack, peft_with_trainer, tuned_peft
 from rankscope.bench.cases import Case
 from rankscope.engine.probe import Shape, cached_probe
 from rankscope.engine.switches import Switches
@@ -135,7 +136,7 @@ def matrix_rate(case: Case, repeats: int = 5) -> float:
     for dtype in (torch.float32, torch.bfloat16):
         x = torch.randn(case.batch_size * case.n_tokens, case.d_model).to(dtype)
         weight = torch.randn(4 * case.d_model, case.d_model).to(dtype)
-        times_s = [seconds(partial(F.linear, x, weight)) for _ in range(repeats)]  # type: ignore[arg-type]
+        times_s = [seconds(partial(F.linear, x, weight)) for _ in range(repeats)]
         rates.append(2 * x.numel() * len(weight) / statistics.median(times_s))
     return max(rates)
 
@@ -180,5 +181,4 @@ def charged(rows: Sequence[Row], case: Case) -> list[Row]:
 
 def write_rows(path: Path, rows: Sequence[Row], facts: dict[str, object]) -> None:
     """Rows with machine and commit, as JSON."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps({"facts": facts, "rows": [asdict(row) for row in rows]}, indent=1), encoding="utf-8")
+    write_json(path, {"facts": facts, "rows": [asdict(row) for row in rows]})

@@ -55,10 +55,8 @@ def precision_note(device: str) -> str:
     """The plan that `--precision auto` takes for a small batch on the shipped base."""
     import torch
 
-    from rankscope.base.paths import cache_root
-    from rankscope.engine.probe import Shape, cached_probe
-    from rankscope.train.local import threads
+    from rankscope.engine.probe import Shape
+    from rankscope.train.precision import fastest_plan
 
-    with threads(1):
-        plan = cached_probe(Shape(32, 40, 4, 128, 512), torch.device(device), cache_root()).plan
+    plan = fastest_plan(Shape(32, 40, 4, 128, 512), torch.device(device))
     return f"{plan.name} (fastest here for 32 items of 40 tokens on tiny-gpt2)"

@@ -20,20 +20,12 @@ from rankscope.lm.decoder import Kept, KeysAndValues, LinearMap, SiteOp
 from rankscope.lm.read_decoder import read_decoder, why_not_decodable
 
 
-class Cache(KeysAndValues):
-    """Keys and values as transformers' caches offer them."""
-
-    def batch_select_indices(self, indices: Int[Tensor, " L"]) -> None:
-        """Keeps some of the sequences."""
-        self.select_(indices)
-
-
 @dataclass(frozen=True)
 class Output:
     """What a forward pass gives."""
 
     logits: Tensor
-    past_key_values: Cache | None = None
+    past_key_values: KeysAndValues | None = None
 
 
 class DecoderModel(nn.Module):
@@ -59,7 +51,7 @@ class DecoderModel(nn.Module):
     def forward(
         self,
         input_ids: Int[Tensor, "N T"],
-        past_key_values: Cache | None = None,
+        past_key_values: KeysAndValues | None = None,
         use_cache: bool = False,
         logits_to_keep: Bool[Tensor, "N T"] | int = 0,
         item_rows: Int[np.ndarray, " N"] | None = None,
@@ -70,7 +62,7 @@ class DecoderModel(nn.Module):
         """
         if isinstance(logits_to_keep, Tensor):
             return Output(self._logits_at(input_ids, logits_to_keep, item_rows))
-        cache = (past_key_values or Cache()) if use_cache else None
+        cache = (past_key_values or KeysAndValues()) if use_cache else None
         hidden = self._decoder.forward(input_ids, site_ops=self.site_ops, cache=cache)
         return Output(self._decoder.logits(hidden[:, -logits_to_keep:]), cache)
 

@@ -94,7 +94,7 @@ class PackTrainer:
         """Losses before the step, and gradient norms before clipping. A row that is not finite drops out unchanged."""
         self.pack.zero_grad_()
         n_items = batch.tokens.shape[-2]
-        n_loss_K = batch.predicts.flatten(-2).sum(-1).expand(self.pack.n_rows).to(batch_dtype(self.pack))
+        n_loss_K = batch.predicts.flatten(-2).sum(-1).expand(self.pack.n_rows).to(loss_dtype(self.pack))
         loss_K = torch.zeros_like(n_loss_K)
         for first in range(0, n_items, micro_batch or n_items):
             items = slice(first, first + (micro_batch or n_items))
@@ -111,6 +111,6 @@ class PackTrainer:
         return loss_K, norm_K
 
 
-def batch_dtype(pack: Pack) -> torch.dtype:
+def loss_dtype(pack: Pack) -> torch.dtype:
     """The dtype that losses of this pack are kept in: its own, float32 at least."""
     return torch.promote_types(pack.buckets[0].theta_KP.dtype, torch.float32)

@@ -1,7 +1,6 @@
 """Which formats are fastest here, found by timing the operations of a training step at the shapes at hand."""
 
 import json
-import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -15,6 +14,7 @@ from torch import Tensor
 from rankscope.base.atomic import write_json
 from rankscope.base.machine import machine_facts
 from rankscope.base.precision import DTYPES, AttentionKernel, Format, PrecisionPlan
+from rankscope.base.timing import seconds
 from rankscope.lm.decoder import Decoder, attend
 
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -23,7 +23,7 @@ LEAST_SAVING = 0.1
 """Share of an operation's time; timings that differ by less should not decide what a cell's numbers are."""
 REPEATS = 5
 BUDGET_S = 0.05
-"""Least time spent on each operation; a single run that takes longer is the measurement."""
+"""Time after which an operation is not run again, once it has run twice; the first run only warms up."""
 
 
 @dataclass(frozen=True)
@@ -54,20 +54,20 @@ class Probed:
 
 def probe(shape: Shape, device: torch.device) -> Probed:
     """Times every operation in every format; a kind leaves fp32 and the default kernel only for a clear saving."""
-    seconds: dict[str, float] = {}
+    times_s: dict[str, float] = {}
     for name in FORMATS:
-        seconds[f"products {name}"] = _products_seconds(shape, DTYPES[name], device)
-    products = _chosen({(name,): seconds[f"products {name}"] for name in FORMATS})[0]
+        times_s[f"products {name}"] = _products_seconds(shape, DTYPES[name], device)
+    products = _chosen({(name,): times_s[f"products {name}"] for name in FORMATS})[0]
     coming = DTYPES[products]
     for name in FORMATS:
-        seconds[f"pointwise {name}"] = _pointwise_seconds(shape, coming, DTYPES[name], device)
+        times_s[f"pointwise {name}"] = _pointwise_seconds(shape, coming, DTYPES[name], device)
         for kernel in KERNELS:
-            seconds[f"attention {name} {kernel}"] = _attention_seconds(shape, coming, DTYPES[name], kernel, device)
-    (pointwise,) = _chosen({(name,): seconds[f"pointwise {name}"] for name in FORMATS})
+            times_s[f"attention {name} {kernel}"] = _attention_seconds(shape, coming, DTYPES[name], kernel, device)
+    (pointwise,) = _chosen({(name,): times_s[f"pointwise {name}"] for name in FORMATS})
     attention, chosen_kernel = _chosen(
-        {(name, kernel): seconds[f"attention {name} {kernel}"] for name in FORMATS for kernel in KERNELS}
+        {(name, kernel): times_s[f"attention {name} {kernel}"] for name in FORMATS for kernel in KERNELS}
     )
-    return Probed(PrecisionPlan(products, attention, pointwise, chosen_kernel), seconds)  # type: ignore[arg-type]
+    return Probed(PrecisionPlan(products, attention, pointwise, chosen_kernel), times_s)  # type: ignore[arg-type]
 
 
 def _chosen(seconds: dict[tuple[str, ...], float]) -> tuple[str, ...]:
@@ -133,16 +133,7 @@ def _attention_seconds(
 
 def _median_seconds(run: Callable[[], object], device: torch.device) -> float:
     times_s: list[float] = []
-    while len(times_s) < REPEATS and (not times_s or sum(times_s) < BUDGET_S or len(times_s) < 2):
-        _wait(device)
-        started = time.perf_counter()
-        run()
-        _wait(device)
-        times_s.append(time.perf_counter() - started)
-    later = sorted(times_s[1:] or times_s)
+    while len(times_s) < 2 or (len(times_s) < REPEATS and sum(times_s) < BUDGET_S):
+        times_s.append(seconds(run, device))
+    later = sorted(times_s[1:])
     return later[len(later) // 2]
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)

@@ -158,9 +158,9 @@ class KeysAndValues:
         self.layers[layer] = (keys, values)
         return keys, values
 
-    def select_(self, rows: Int[Tensor, " L"], dim: int = -4) -> None:
-        """Keeps some of the sequences."""
-        self.layers = {i: (k.index_select(dim, rows), v.index_select(dim, rows)) for i, (k, v) in self.layers.items()}
+    def batch_select_indices(self, rows: Int[Tensor, " L"]) -> None:
+        """Keeps some of the sequences; named as transformers' caches name it."""
+        self.layers = {i: (k.index_select(-4, rows), v.index_select(-4, rows)) for i, (k, v) in self.layers.items()}
 
 
 NO_OPS: Mapping[str, SiteOp] = {}

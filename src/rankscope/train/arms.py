@@ -68,8 +68,20 @@ def copy_sharing_weights(model: PreTrainedModel, own: Iterable[str] = ()) -> Pre
     return copy.deepcopy(model, memo=shared)
 
 
+def initial_adapter(base_model: PreTrainedModel, spec: LoraSpec, init_seed: int) -> AdapterWeights:
+    """A LoRA cell's factors before its first step, by site in model order."""
+    shapes = linear_sites(base_model)
+    return AdapterWeights(
+        {
+            site: initial_factors(site, *shapes[site], spec.rank, spec.scale, init_seed)
+            for site in resolve_sites(base_model, spec.placement)
+        }
+    )
+
+
 def _lora_arm(base_model: PreTrainedModel, spec: LoraSpec, init_seed: int) -> Arm:
-    sites = resolve_sites(base_model, spec.placement)
+    starts = initial_adapter(base_model, spec, init_seed)
+    sites = list(starts)
     fan_in_fan_out = is_transposed(base_model, sites[0])
     config = peft.LoraConfig(
         r=spec.rank,
@@ -82,13 +94,11 @@ def _lora_arm(base_model: PreTrainedModel, spec: LoraSpec, init_seed: int) -> Ar
         task_type="CAUSAL_LM",
     )
     model = peft.inject_adapter_in_model(config, copy_sharing_weights(base_model), ADAPTER)
-    shapes = linear_sites(base_model)
     layers: dict[str, Any] = {site: model.get_submodule(site) for site in sites}
     scales = {site: float(layer.scaling[ADAPTER]) for site, layer in layers.items()}
     parameters: dict[str, nn.Parameter] = {}
     for site, layer in layers.items():
-        start = initial_factors(site, *shapes[site], spec.rank, scales[site], init_seed)
-        for name, tensor in (("A", start.A_RI), ("B", start.B_OR)):
+        for name, tensor in (("A", starts[site].A_RI), ("B", starts[site].B_OR)):
             parameter = getattr(layer, f"lora_{name}")[ADAPTER].weight
             parameter.data.copy_(tensor)
             parameters[f"{site}.{name}"] = parameter

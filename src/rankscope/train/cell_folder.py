@@ -2,8 +2,8 @@
 
 import json
 import shutil
-from collections.abc import Generator
-from contextlib import ExitStack
+from collections.abc import Generator, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -57,9 +57,7 @@ class CellTrainer:
         folder = pack_folder(self.root, job)
         with ExitStack() as stack:
             for path in sorted(member.folder for member in members):
-                with disk_errors(path):
-                    path.mkdir(parents=True, exist_ok=True)
-                stack.enter_context(FileLock(path / LOCK, thread_local=False))
+                stack.enter_context(_held(path))
             finished = [member for member in members if is_finished(member.folder)]
             for member in finished:
                 yield cached_event(member.materials.key, member.cell, member.folder)
@@ -80,9 +78,7 @@ class CellTrainer:
         if is_finished(folder):
             yield cached_event(materials.key, cell, folder)
             return
-        with disk_errors(folder):
-            folder.mkdir(parents=True, exist_ok=True)
-        with FileLock(folder / LOCK, thread_local=False):
+        with _held(folder):
             if is_finished(folder):
                 yield cached_event(materials.key, cell, folder)
                 return
@@ -97,6 +93,15 @@ class CellTrainer:
         if self.settings.executor == "auto" and (folder / CHECKPOINT).exists():
             return "reference" if _executor_of(folder) == "reference" else kind
         return kind
+
+
+@contextmanager
+def _held(folder: Path) -> Iterator[None]:
+    """The folder, made if need be, for this process alone; one that holds it is waited for."""
+    with disk_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+    with FileLock(folder / LOCK, thread_local=False):
+        yield
 
 
 def cached_event(key: str, cell: Cell, folder: Path) -> Event:

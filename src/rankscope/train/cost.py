@@ -1,12 +1,12 @@
 """What a set of trainings will cost, from a few real steps of each distinct shape."""
 
 import re
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
 
+from rankscope.base.timing import seconds
 from rankscope.lm.bases import Base, load_base
 from rankscope.tasks.catalog import load_items
 from rankscope.tasks.encoded import EncodedItems
@@ -16,7 +16,7 @@ from rankscope.train.kinds import AskedKind, build_arm_of, resolve_kind
 from rankscope.train.materials import Materials
 from rankscope.train.objective import objective_of
 from rankscope.train.pack_plan import Job
-from rankscope.train.packed import Member, build_trainer, pack_batches
+from rankscope.train.packed import Member, build_pack, pack_batches
 from rankscope.train.training import reference_precision
 
 MEASURED_STEPS = 3
@@ -62,7 +62,7 @@ def _pack_step_seconds(job: Job, base: Base, items: EncodedItems, device: torch.
     budget = job[0].budget.model_dump() | {"n_items": len(items), "n_epochs": 1}
     short = [cell.override(budget=budget) for cell in job]
     members = [Member(Materials(cell, "", base, items), Path()) for cell in short]
-    trainer, rows = build_trainer(members, device)
+    trainer, rows = build_pack(members, device)
     lr_K = torch.full((len(rows),), job[0].optimiser.lr, dtype=torch.float64, device=device)
     with pack_batches(rows, device) as batch_at:
 
@@ -73,11 +73,7 @@ def _pack_step_seconds(job: Job, base: Base, items: EncodedItems, device: torch.
 
 
 def _median_seconds(step: Callable[[], object], n_steps: int) -> float:
-    times_s = []
-    for _ in range(n_steps + 1):
-        started = time.perf_counter()
-        step()
-        times_s.append(time.perf_counter() - started)
+    times_s = [seconds(step) for _ in range(n_steps + 1)]
     return sorted(times_s[1:])[n_steps // 2]
 
 

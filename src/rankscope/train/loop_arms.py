@@ -2,15 +2,14 @@
 
 from torch import nn
 
-from rankscope.adapters.init import initial_factors
 from rankscope.base.precision import FP32, PrecisionPlan
 from rankscope.engine.model import AdaptedSite, DecoderModel
 from rankscope.engine.prefix import PrefixCache
 from rankscope.engine.switches import ALL_ON, Switches
 from rankscope.lm.bases import Base
 from rankscope.lm.decoder import SiteOp
-from rankscope.lm.sites import is_transposed, linear_sites, resolve_sites
-from rankscope.train.arms import Arm, trainable_copy
+from rankscope.lm.sites import is_transposed
+from rankscope.train.arms import Arm, initial_adapter, trainable_copy
 from rankscope.train.cell import ArmSpec, LoraSpec
 
 
@@ -26,22 +25,19 @@ def build_loop_arm(
     if not isinstance(spec, LoraSpec):
         model, own = trainable_copy(base, spec)
         return Arm(spec, DecoderModel(model, None, switches, prefix, plan), own, {})
-    sites = resolve_sites(base.model, spec.placement)
-    shapes = linear_sites(base.model)
-    scale = spec.scale
     parameters: dict[str, nn.Parameter] = {}
     ops: dict[str, SiteOp] = {}
-    for site in sites:
-        start = initial_factors(site, *shapes[site], spec.rank, scale, init_seed)
+    scales: dict[str, float] = {}
+    for site, start in initial_adapter(base.model, spec, init_seed).items():
         weight = base.model.get_submodule(site).get_parameter("weight")
         A_RI, B_OR = (nn.Parameter(tensor.to(weight)) for tensor in (start.A_RI, start.B_OR))
         parameters |= {f"{site}.A": A_RI, f"{site}.B": B_OR}
-        ops[site] = AdaptedSite(A_RI, B_OR, scale, switches.own_backward)
-    scales = dict.fromkeys(sites, scale)
+        ops[site] = AdaptedSite(A_RI, B_OR, start.s, switches.own_backward)
+        scales[site] = start.s
     return Arm(
         spec,
         DecoderModel(base.model, ops, switches, prefix, plan),
         parameters,
         scales,
-        is_transposed(base.model, sites[0]),
+        is_transposed(base.model, next(iter(scales))),
     )

@@ -9,9 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from rankscope.adapters.init import initial_factors
 from rankscope.adapters.planted import teacher_of
-from rankscope.adapters.weights import AdapterWeights
 from rankscope.adapters.write import write_adapter
 from rankscope.base.precision import PrecisionPlan
 from rankscope.engine.model import adapted
@@ -21,10 +19,10 @@ from rankscope.engine.prefix import PrefixCache
 from rankscope.engine.row_adamw import Moments, RowSettings
 from rankscope.lm.bases import Base
 from rankscope.lm.read_decoder import read_decoder
-from rankscope.lm.sites import is_transposed, linear_sites, resolve_sites
+from rankscope.lm.sites import is_transposed
 from rankscope.runs.folder import is_finished
 from rankscope.runs.metrics import MetricsLog
-from rankscope.train.arms import copy_sharing_weights
+from rankscope.train.arms import copy_sharing_weights, initial_adapter
 from rankscope.train.batches import Batch, batch_stream
 from rankscope.train.cell import Cell, LoraSpec
 from rankscope.train.events import Diverged, Event, Finished, Progress
@@ -38,7 +36,7 @@ from rankscope.train.training import DIVERGED, EARLY, FINAL, METRICS, PREFIX, Tr
 PACK_CHECKPOINT = "checkpoint.safetensors"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Member:
     """One cell of a pack, with its folder."""
 
@@ -57,23 +55,12 @@ class Member:
         return self.cell.arm
 
 
-def start_of(member: Member) -> AdapterWeights:
-    """The member's adapter before its first step."""
-    base, spec = member.materials.base, member.spec
-    shapes = linear_sites(base.model)
-    return AdapterWeights(
-        {
-            site: initial_factors(site, *shapes[site], spec.rank, spec.scale, member.cell.seeds.init)
-            for site in resolve_sites(base.model, spec.placement)
-        }
-    )
-
-
-def build_trainer(members: Sequence[Member], device: torch.device) -> tuple[PackTrainer, list[Member]]:
+def build_pack(members: Sequence[Member], device: torch.device) -> tuple[PackTrainer, list[Member]]:
     """The pack at its start, and its members in the order of the rows."""
     base = members[0].materials.base
     decoder = read_decoder(base.model).in_precision(PrecisionPlan.of(members[0].cell.precision))
-    pack = Pack([start_of(member) for member in members], device, decoder.embedding_VD.dtype)
+    starts = [initial_adapter(base.model, member.spec, member.cell.seeds.init) for member in members]
+    pack = Pack(starts, device, decoder.embedding_VD.dtype)
     slots = {slot: members[start] for start, slot in pack.slot_of.items()}
     rows = [slots[slot] for slot in range(len(members))]
     buckets = [rows[b.first_row : b.first_row + b.n_rows] for b in pack.buckets]
@@ -197,7 +184,7 @@ def train_pack(members: Sequence[Member], pack_folder: Path, settings: TrainingS
     """
     device, n_steps = torch.device(settings.device), members[0].cell.budget.n_steps
     early_step = early_step_of(n_steps, settings.early_frac)
-    trainer, rows = build_trainer(members, device)
+    trainer, rows = build_pack(members, device)
     keys = [member.materials.key for member in rows]
     checkpoint = pack_folder / PACK_CHECKPOINT
     found = read_pack_checkpoint(checkpoint, trainer, keys)

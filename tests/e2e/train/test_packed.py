@@ -19,7 +19,7 @@ from rankscope.train.loss import answer_loss
 from rankscope.train.materials import Materials
 from rankscope.train.pack_checkpoint import PackProgress, read_pack_checkpoint, write_pack_checkpoint
 from rankscope.train.pack_plan import LEAST_GAIN, PACKS, pack_gain, plan_jobs
-from rankscope.train.packed import Member, build_trainer, pack_batches
+from rankscope.train.packed import Member, build_pack, pack_batches
 from rankscope.train.schedule import lr_at
 from rankscope.train.training import FINAL, METRICS
 
@@ -100,7 +100,7 @@ def run(trainer, rows, steps, micro_batch=None, prefix=None):
 @pytest.mark.parametrize(("specs", "seeds"), [(SPECS, (0,)), (SPECS[:3], (0, 1)), (SPECS[2:3], (0,))])
 def test_fifty_steps_of_every_row_are_the_references(tiny_model_folder, tmp_path, specs, seeds, micro_batch):
     members = members_of(cells_of(tiny_model_folder("gpt2"), specs, seeds), tmp_path)
-    trainer, rows = build_trainer(members, CPU)
+    trainer, rows = build_pack(members, CPU)
     losses = run(trainer, rows, range(N_STEPS), micro_batch)
     for slot, member in enumerate(rows):
         expected, tensors = alone(member)
@@ -118,7 +118,7 @@ def test_a_pack_reads_its_prefix_from_the_cache(tiny_model_folder, tmp_path, mic
     assert prefix.layer == 1
     ends = []
     for used in (None, prefix):
-        trainer, rows = build_trainer(members, CPU)
+        trainer, rows = build_pack(members, CPU)
         ends.append((run(trainer, rows, range(N_STEPS), micro_batch, used), trainer.pack.buckets[0].theta_KP))
     np.testing.assert_allclose(ends[1][0], ends[0][0], rtol=0, atol=1e-11)
     torch.testing.assert_close(ends[1][1], ends[0][1], rtol=0, atol=1e-11)
@@ -128,7 +128,7 @@ def test_a_row_that_is_not_finite_leaves_the_others_as_they_would_be_to_the_last
     members = members_of(cells_of(tiny_model_folder("gpt2")), tmp_path, torch.float32)
     ends = []
     for poisoned in (False, True):
-        trainer, rows = build_trainer(members, CPU)
+        trainer, rows = build_pack(members, CPU)
         run(trainer, rows, range(5))
         sick = next(
             slot for slot, member in enumerate(rows) if member.spec.rank == 4 and member.spec.placement == ("*",)
@@ -152,12 +152,12 @@ def test_a_row_that_is_not_finite_leaves_the_others_as_they_would_be_to_the_last
 def test_rows_go_on_in_other_slots(tiny_model_folder, tmp_path):
     cells = cells_of(tiny_model_folder("gpt2"))
     members = members_of(cells, tmp_path)
-    trainer, rows = build_trainer(members, CPU)
+    trainer, rows = build_pack(members, CPU)
     run(trainer, rows, range(20))
     keys = [member.materials.key for member in rows]
     write_pack_checkpoint(tmp_path / "pack", trainer, keys, PackProgress(20, [[] for _ in rows], 1.0))
     whole = run(trainer, rows, range(20, N_STEPS))
-    few, few_rows = build_trainer(members[::-1][:3], CPU)
+    few, few_rows = build_pack(members[::-1][:3], CPU)
     few_keys = [member.materials.key for member in few_rows]
     assert read_pack_checkpoint(tmp_path / "pack", few, few_keys).step == 20
     rest = run(few, few_rows, range(20, N_STEPS))
