@@ -50,7 +50,7 @@ class DecoderModel(nn.Module):
 
     def forward(
         self,
-        input_ids: Int[Tensor, "N T"],
+        input_ids: Int[Tensor, "*K N T"],
         past_key_values: KeysAndValues | None = None,
         use_cache: bool = False,
         logits_to_keep: Bool[Tensor, "N T"] | int = 0,
@@ -58,13 +58,13 @@ class DecoderModel(nn.Module):
     ) -> Output:
         """Logits [N, T, V]; where `logits_to_keep` is a mask, [M, V] at its M places; a number n keeps the last n.
 
-        `item_rows` says which of the prefix's items these are.
+        `item_rows` says which of the prefix's items these are. Site operations of several rows put those in front.
         """
         if isinstance(logits_to_keep, Tensor):
             return Output(self._logits_at(input_ids, logits_to_keep, item_rows))
         cache = (past_key_values or KeysAndValues()) if use_cache else None
         hidden = self._decoder.forward(input_ids, site_ops=self.site_ops, cache=cache)
-        return Output(self._decoder.logits(hidden[:, -logits_to_keep:]), cache)
+        return Output(self._decoder.logits(hidden[..., -logits_to_keep:, :]), cache)
 
     def _logits_at(self, input_ids: Tensor, wanted: Tensor, item_rows: np.ndarray | None) -> Tensor:
         decoder, switches = self._decoder, self._switches

@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from rankscope.adapters.attach import check_fits_model
 from rankscope.adapters.weights import AdapterWeights
 from rankscope.engine.low_rank import LowRankOp, RowFactors
+from rankscope.engine.model import DecoderModel
 from rankscope.lm.decoder import Kept, SiteOp
 from rankscope.lm.read_decoder import read_decoder
 
@@ -24,6 +25,8 @@ class Variants:
         self.n_rows = len(adapters)
         self._decoder = read_decoder(model)
         self._ops = _ops(adapters, self._decoder.embedding_VD)
+        self.model = DecoderModel(model, self._ops)
+        """The base with all of them at work: logits [K, N, T, V], or [N, T, V] where none changes anything."""
 
     @torch.no_grad()
     def logits(self, tokens_NT: Int[Tensor, "N T"], wanted_NT: Bool[Tensor, "N T"]) -> Float[Tensor, "K P V"]:

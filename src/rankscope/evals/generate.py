@@ -8,6 +8,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor, nn
 
 from rankscope.base.errors import BadInput
+from rankscope.engine.variants import Variants
 from rankscope.evals.completion_pass import accepts, check_completions, model_device
 from rankscope.tasks.encoded import NO_TOKEN, EncodedItems
 
@@ -40,15 +41,41 @@ def generate(
     A batch holds prompts of one length only, so nothing is padded; finished rows leave the batch. A stop_id of
     None never stops. Generation also ends where the model's context does.
     """
+    return _generate(model, 1, items, max_new_tokens, batch_size, stop_id, pad_id)[0]
+
+
+def generate_variants(
+    variants: Variants,
+    items: EncodedItems,
+    max_new_tokens: int | None = None,
+    batch_size: int = 256,
+    *,
+    stop_id: int | None,
+    pad_id: int = NO_TOKEN,
+) -> Int[np.ndarray, "K N G"]:
+    """`generate` of several adapters at once; an item leaves the batch when every adapter has finished it."""
+    n_rows = variants.n_rows
+    return _generate(variants.model, n_rows, items, max_new_tokens, max(1, batch_size // n_rows), stop_id, pad_id)
+
+
+def _generate(
+    model: nn.Module,
+    n_rows: int,
+    items: EncodedItems,
+    max_new_tokens: int | None,
+    batch_size: int,
+    stop_id: int | None,
+    pad_id: int,
+) -> Int[np.ndarray, "K N G"]:
     check_completions(items)
     limit = default_max_new_tokens(items) if max_new_tokens is None else max_new_tokens
-    generated_NG = np.full((len(items), limit), pad_id, dtype=np.int64)
+    generated_KNG = np.full((n_rows, len(items), limit), pad_id, dtype=np.int64)
     for rows_M in _batches_of_one_length(items.n_prompt_N, batch_size):
         n_prompt = int(items.n_prompt_N[rows_M[0]])
         prompts_MT = torch.from_numpy(items.tokens_NT[rows_M, :n_prompt].astype(np.int64)).to(model_device(model))
         n_new = min(limit, _n_positions(model) - n_prompt)
-        generated_NG[rows_M, : max(n_new, 0)] = _continue_greedily(model, prompts_MT, n_new, stop_id, pad_id)
-    return generated_NG
+        generated_KNG[:, rows_M, : max(n_new, 0)] = _continue_greedily(model, prompts_MT, n_new, stop_id, pad_id)
+    return generated_KNG
 
 
 def _batches_of_one_length(length_N: Int[np.ndarray, " N"], batch_size: int) -> Iterator[Int[np.ndarray, " M"]]:
@@ -67,35 +94,51 @@ def _n_positions(model: nn.Module) -> int:
 @torch.no_grad()
 def _continue_greedily(
     model: nn.Module, prompts_MT: Int[Tensor, "M T"], n_new: int, stop_id: int | None, pad_id: int
-) -> Int[np.ndarray, "M G"]:
-    """n_new greedy tokens per prompt. Where a model returns no cache, whole sequences are read again."""
+) -> Int[np.ndarray, "*K M G"]:
+    """n_new greedy tokens per prompt, for every adapter in the model. Without a cache, sequences are read again."""
     options = {"logits_to_keep": 1} if accepts(model, "logits_to_keep") else {}
-    out_MG = torch.full((len(prompts_MT), max(n_new, 0)), pad_id, device=prompts_MT.device)
+    columns: list[Tensor] = []
     live_L = torch.arange(len(prompts_MT), device=prompts_MT.device)
     read_LT, cache = prompts_MT, None
-    for column in range(n_new):
+    ended_L = torch.zeros(len(prompts_MT), dtype=torch.bool, device=prompts_MT.device)
+    for _ in range(n_new):
         output = model(input_ids=read_LT, past_key_values=cache, use_cache=True, **options)
-        next_L = output.logits[:, -1].float().argmax(-1)
-        out_MG[live_L, column] = next_L
-        going_L = torch.ones_like(next_L, dtype=torch.bool) if stop_id is None else next_L != stop_id
+        next_L = output.logits[..., -1, :].float().argmax(-1)
+        column_M = next_L.new_full((*next_L.shape[:-1], len(prompts_MT)), pad_id)
+        column_M[..., live_L] = next_L.masked_fill(ended_L, pad_id)
+        columns.append(column_M)
+        ended_L = ended_L | (next_L == stop_id) if stop_id is not None else ended_L
+        going_L = ~ended_L.view(-1, len(live_L)).all(0)
         if not going_L.any():
             break
         cache = output.past_key_values
         if cache is not None and not going_L.all():
             cache.batch_select_indices(going_L.nonzero()[:, 0])
-        read_LT = next_L[:, None] if cache is not None else torch.cat([read_LT, next_L[:, None]], dim=1)
-        live_L, read_LT = live_L[going_L], read_LT[going_L]
-    return out_MG.cpu().numpy()
+        read_LT = next_L[..., None] if cache is not None else torch.cat([read_LT, next_L[..., None]], dim=-1)
+        live_L, read_LT, ended_L = live_L[going_L], read_LT[..., going_L, :], ended_L[..., going_L]
+    out_MG = torch.stack(columns, -1) if columns else torch.empty(len(prompts_MT), 0)
+    return torch.nn.functional.pad(out_MG, (0, max(n_new, 0) - len(columns)), value=pad_id).cpu().numpy()
 
 
 def reproduces_gold(model: nn.Module, items: EncodedItems, batch_size: int = 256) -> Bool[np.ndarray, " N"]:
     """Whether greedy generation gives exactly trace + answer + stop, decided by really generating."""
+    longest = int((items.n_tokens_N - items.n_prompt_N).max())
+    return _is_gold(generate(model, items, longest, batch_size, stop_id=None), items)
+
+
+def variants_reproduce_gold(variants: Variants, items: EncodedItems, batch_size: int = 256) -> Bool[np.ndarray, "K N"]:
+    """`reproduces_gold` of several adapters at once."""
+    longest = int((items.n_tokens_N - items.n_prompt_N).max())
+    return _is_gold(generate_variants(variants, items, longest, batch_size, stop_id=None), items)
+
+
+def _is_gold(generated_NG: Int[np.ndarray, "*K N G"], items: EncodedItems) -> Bool[np.ndarray, "*K N"]:
+    """Whether each generation begins with its item's whole completion."""
     n_completion_N = items.n_tokens_N - items.n_prompt_N
-    generated_NG = generate(model, items, int(n_completion_N.max()), batch_size, stop_id=None)
-    at_G = np.arange(generated_NG.shape[1])
+    at_G = np.arange(generated_NG.shape[-1])
     gold_at_NG = np.minimum(items.n_prompt_N[:, None] + at_G, items.tokens_NT.shape[1] - 1)
     gold_NG = np.take_along_axis(items.tokens_NT, gold_at_NG, axis=1)
-    return ((generated_NG == gold_NG) | (at_G >= n_completion_N[:, None])).all(1)
+    return np.asarray(((generated_NG == gold_NG) | (at_G >= n_completion_N[:, None])).all(-1))
 
 
 def answer_correct(generated_NG: Int[np.ndarray, "N G"], items: EncodedItems) -> Bool[np.ndarray, " N"]:

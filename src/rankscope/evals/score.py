@@ -14,10 +14,8 @@ from rankscope.adapters.dense import read_dense, with_parameters
 from rankscope.adapters.read import read_adapter
 from rankscope.base.errors import BadFile, BadInput
 from rankscope.engine.model import adapted, decoded
-from rankscope.evals.generate import answer_correct, stop_token
-from rankscope.evals.generate import generate as generate_greedily
 from rankscope.evals.score_table import KEYS, SCHEMA, TRAINED, validated
-from rankscope.evals.teacher_forced import Teacher, score_teacher_forced
+from rankscope.evals.teacher_forced import Teacher, score_teacher_forced, with_answers
 from rankscope.lm.bases import Base
 from rankscope.tasks.encoded import EncodedItems
 
@@ -44,8 +42,7 @@ def score_variant(
     model = decoded(model)
     scores = score_teacher_forced(model, items, batch_size, teacher)
     if generate and items.objective == "answer":
-        generated_NG = generate_greedily(model, items, batch_size=batch_size, stop_id=stop_token(items))
-        scores = scores.with_columns(pl.Series("answer_correct", answer_correct(generated_NG, items)))
+        scores = with_answers(scores, model, items, batch_size)
     keys = {"cell": cell, "seed": seed, "step": step, "split": items.split, "variant": variant}
     return validated(scores.with_columns(pl.lit(value, dtype=SCHEMA[name]).alias(name) for name, value in keys.items()))
 

@@ -21,7 +21,14 @@ from rankscope.evals.completion_pass import (
     iter_variant_logits,
 )
 from rankscope.evals.forced_choice import candidate_nats, has_single_tokens, single_token_nats, true_is_likeliest
-from rankscope.evals.generate import reproduces_gold
+from rankscope.evals.generate import (
+    answer_correct,
+    generate_variants,
+    reproduces_gold,
+    stop_token,
+    variants_reproduce_gold,
+)
+from rankscope.evals.generate import generate as generate_alone
 from rankscope.evals.score_table import SCORES
 from rankscope.lm.read_decoder import why_not_decodable
 from rankscope.tasks.encoded import EncodedItems
@@ -58,7 +65,11 @@ def score_teacher_forced(
         parts = [batch_scores(batch, items, single) for batch in iter_completion_logits(model, items, batch_size)]
     else:
         parts = [distill_scores(batch, items, teacher) for batch in iter_completion_logits(model, items, batch_size)]
-    return scores_frame(model, items, parts, batch_size, near_tie)
+    scores = gathered(items, parts)
+    if items.objective == "answer":
+        scores["exact_output"] = _exact_output(model, items, scores["margin"], batch_size, near_tie)
+        scores |= _forced_choice_of_several(model, items, batch_size)
+    return scores_frame(items, scores)
 
 
 def score_variants(
@@ -67,21 +78,31 @@ def score_variants(
     items: EncodedItems,
     batch_size: int = 256,
     teacher: Teacher | None = None,
+    generate: bool = False,
 ) -> list[pl.DataFrame]:
     """`score_teacher_forced` of the base with each of the adapters, several of them in one pass where that can be done.
 
-    The model is the base, and is left as it was.
+    The model is the base, and is left as it was. `generate` fills answer_correct by free generation.
     """
+    check_objective(items, teacher)
+    generate = generate and teacher is None
     frames: list[pl.DataFrame] = []
     if why_not_decodable(model) is not None:
         for adapter in adapters:
             with adapted(model, adapter) as variant:
-                frames.append(score_teacher_forced(variant, items, batch_size, teacher))
+                frame = score_teacher_forced(variant, items, batch_size, teacher)
+                frames.append(with_answers(frame, variant, items, batch_size) if generate else frame)
         return frames
     waiting = iter(adapters)
     while some := list(itertools.islice(waiting, VARIANTS_PER_PASS)):
-        frames += _score_together(model, some, items, batch_size, teacher)
+        frames += _score_together(model, some, items, batch_size, teacher, generate)
     return frames
+
+
+def with_answers(frame: pl.DataFrame, model: nn.Module, items: EncodedItems, batch_size: int = 256) -> pl.DataFrame:
+    """The frame with answer_correct filled by the model's own generations."""
+    generated_NG = generate_alone(model, items, batch_size=batch_size, stop_id=stop_token(items))
+    return frame.with_columns(pl.Series("answer_correct", answer_correct(generated_NG, items)))
 
 
 @torch.no_grad()
@@ -91,20 +112,31 @@ def _score_together(
     items: EncodedItems,
     batch_size: int,
     teacher: Teacher | None,
+    generate: bool,
 ) -> list[pl.DataFrame]:
-    check_objective(items, teacher)
     single = teacher is None and has_single_tokens(items)
+    variants = Variants(model, adapters)
     parts: list[list[dict[str, np.ndarray]]] = [[] for _ in adapters]
-    for batches in iter_variant_logits(Variants(model, adapters), model, items, batch_size):
+    for batches in iter_variant_logits(variants, model, items, batch_size):
         for found, batch in zip(parts, batches, strict=True):
             found.append(
                 batch_scores(batch, items, single) if teacher is None else distill_scores(batch, items, teacher)
             )
-    frames = []
-    for adapter, found in zip(adapters, parts, strict=True):
-        with adapted(model, adapter) as variant:
-            frames.append(scores_frame(variant, items, found, batch_size, NEAR_TIE))
-    return frames
+    all_scores = [gathered(items, found) for found in parts]
+    if items.objective == "answer":
+        exact_KN = _exact_outputs(variants, items, np.stack([one["margin"] for one in all_scores]), batch_size)
+        for adapter, scores, exact_N in zip(adapters, all_scores, exact_KN, strict=True):
+            scores["exact_output"] = exact_N
+            with adapted(model, adapter) as variant:
+                scores |= _forced_choice_of_several(variant, items, batch_size)
+    frames = [scores_frame(items, scores) for scores in all_scores]
+    if not generate:
+        return frames
+    generated_KNG = generate_variants(variants, items, batch_size=batch_size, stop_id=stop_token(items))
+    return [
+        frame.with_columns(pl.Series("answer_correct", answer_correct(generated_NG, items)))
+        for frame, generated_NG in zip(frames, generated_KNG, strict=True)
+    ]
 
 
 def check_objective(items: EncodedItems, teacher: Teacher | None) -> None:
@@ -117,10 +149,8 @@ def check_objective(items: EncodedItems, teacher: Teacher | None) -> None:
         )
 
 
-def scores_frame(
-    model: nn.Module, items: EncodedItems, parts: list[dict[str, np.ndarray]], batch_size: int, near_tie: float
-) -> pl.DataFrame:
-    """Scores of batches in the items' order, with what one pass leaves open decided by the model itself."""
+def gathered(items: EncodedItems, parts: list[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Scores of batches in the items' order. Raises BadInput when a log-probability is not finite."""
     back_N = np.argsort(np.concatenate([part["row"] for part in parts]))
     scores = {name: np.concatenate([part[name] for part in parts])[back_N] for name in parts[0] if name != "row"}
     if not np.isfinite(scores["nats"]).all():
@@ -128,8 +158,14 @@ def scores_frame(
             f"The model's log-probabilities on {items.task} are not finite. The weights have diverged; "
             "train with a lower learning rate, or leave this cell out."
         )
-    if items.objective == "answer":
-        scores |= _decided_by_the_model(model, items, scores, batch_size, near_tie)
+    if items.candidates_NCA is not None and items.objective == "answer":
+        assert items.chance_N is not None
+        scores["chance"] = items.chance_N
+    return scores
+
+
+def scores_frame(items: EncodedItems, scores: dict[str, np.ndarray]) -> pl.DataFrame:
+    """A row per item; what was not scored is null."""
     empty = {name: pl.Series(name, [None] * len(items), dtype=dtype) for name, dtype in SCORES.items()}
     filled = {name: pl.Series(name, values, dtype=SCORES[name], strict=False) for name, values in scores.items()}
     return pl.DataFrame({"item": pl.Series("item", _item_ids(items), dtype=pl.Int64)} | empty | filled)
@@ -139,17 +175,11 @@ def _item_ids(items: EncodedItems) -> np.ndarray:
     return items.item_ids_N if len(items.item_ids_N) == len(items) else np.arange(len(items))
 
 
-def _decided_by_the_model(
-    model: nn.Module, items: EncodedItems, scores: dict[str, np.ndarray], batch_size: int, near_tie: float
-) -> dict[str, np.ndarray]:
-    """Exact output with near-ties generated, and forced choice among candidates of several tokens."""
-    found = {"exact_output": _exact_output(model, items, scores["margin"], batch_size, near_tie)}
-    if items.candidates_NCA is not None:
-        if not has_single_tokens(items):
-            found["forced_choice"] = true_is_likeliest(candidate_nats(model, items, batch_size))
-        assert items.chance_N is not None
-        found["chance"] = items.chance_N
-    return found
+def _forced_choice_of_several(model: nn.Module, items: EncodedItems, batch_size: int) -> dict[str, np.ndarray]:
+    """Forced choice where candidates have several tokens, so that one pass leaves it open; else nothing."""
+    if items.candidates_NCA is None or has_single_tokens(items):
+        return {}
+    return {"forced_choice": true_is_likeliest(candidate_nats(model, items, batch_size))}
 
 
 def distill_scores(batch: CompletionLogits, items: EncodedItems, teacher: Teacher) -> dict[str, np.ndarray]:
@@ -195,11 +225,23 @@ def gold_margin(batch: CompletionLogits) -> Float[Tensor, " P"]:
 def _exact_output(
     model: nn.Module, items: EncodedItems, margin_N: np.ndarray, batch_size: int, near_tie: float
 ) -> np.ndarray:
+    """Whether greedy decoding gives the gold completion; near-ties are generated."""
     exact_N = margin_N > 0
-    close = np.nonzero(np.abs(margin_N) < near_tie)[0]
+    close = np.flatnonzero(np.abs(margin_N) < near_tie)
     if len(close):
         exact_N[close] = reproduces_gold(model, items.take(close), batch_size)
     return exact_N
+
+
+def _exact_outputs(variants: Variants, items: EncodedItems, margin_KN: np.ndarray, batch_size: int) -> np.ndarray:
+    """`_exact_output` of several adapters; an item that is a near-tie for one of them is generated by all."""
+    exact_KN = margin_KN > 0
+    is_close_KN = np.abs(margin_KN) < NEAR_TIE
+    close = np.flatnonzero(is_close_KN.any(0))
+    if len(close):
+        made_KN = variants_reproduce_gold(variants, items.take(close), batch_size)
+        exact_KN[:, close] = np.where(is_close_KN[:, close], made_KN, exact_KN[:, close])
+    return exact_KN
 
 
 @torch.no_grad()

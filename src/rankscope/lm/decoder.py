@@ -151,16 +151,23 @@ class KeysAndValues:
         return self.layers[0][0].shape[-2] if self.layers else 0
 
     def extended(self, layer: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
-        """Keys and values with those of earlier tokens in front; kept for the next call."""
+        """Keys and values with those of earlier tokens in front; kept for the next call.
+
+        What all rows of a pack shared so far is repeated for each once their tokens differ.
+        """
         if layer in self.layers:
-            before_k, before_v = self.layers[layer]
-            keys, values = torch.cat((before_k, keys), dim=-2), torch.cat((before_v, values), dim=-2)
+            keys, values = (_behind(*pair) for pair in zip(self.layers[layer], (keys, values), strict=True))
         self.layers[layer] = (keys, values)
         return keys, values
 
     def batch_select_indices(self, rows: Int[Tensor, " L"]) -> None:
         """Keeps some of the sequences; named as transformers' caches name it."""
         self.layers = {i: (k.index_select(-4, rows), v.index_select(-4, rows)) for i, (k, v) in self.layers.items()}
+
+
+def _behind(before: Float[Tensor, "*N H T E"], new: Float[Tensor, "*M H S E"]) -> Float[Tensor, "*K H U E"]:
+    rows = torch.broadcast_shapes(before.shape[:-3], new.shape[:-3])
+    return torch.cat([part.expand(*rows, *part.shape[-3:]) for part in (before, new)], dim=-2)
 
 
 NO_OPS: Mapping[str, SiteOp] = {}
