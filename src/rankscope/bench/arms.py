@@ -18,7 +18,7 @@ from rankscope.engine.switches import ALL_ON, Switches
 from rankscope.lm.sites import resolve_sites
 from rankscope.train.arms import Arm, build_arm, copy_sharing_weights
 from rankscope.train.batches import batch_stream
-from rankscope.train.kinds import prefix_of
+from rankscope.train.kinds import prefix_of, prefixes_of
 from rankscope.train.loop_arms import build_loop_arm
 from rankscope.train.loss import answer_loss
 from rankscope.train.packed import Member, build_pack, pack_batches
@@ -77,7 +77,7 @@ def tuned_peft(case: Case, n_rows: int, kernel: str, autocast: bool) -> Step:
 def our_loop(case: Case, n_rows: int, switches: Switches = ALL_ON, plan: PrecisionPlan = FP32) -> Step:
     """Our decoder, one adapter after the other; they share one prefix."""
     materials = [case.materials(row) for row in range(n_rows)]
-    prefix = prefix_of(materials[:1], Path(tempfile.gettempdir()), switches)
+    prefix = prefix_of(materials[0], Path(tempfile.gettempdir()), switches)
     arms = [build_loop_arm(case.base, one.cell.arm, row, prefix, switches, plan) for row, one in enumerate(materials)]
     return plain_loop(case, arms)
 
@@ -86,10 +86,10 @@ def our_pack(case: Case, n_rows: int) -> Step:
     """Our decoder, all adapters in one pass."""
     members = [Member(case.materials(row), Path()) for row in range(n_rows)]
     trainer, rows = build_pack(members, CPU)
-    prefix = prefix_of([member.materials for member in members], Path(tempfile.gettempdir()))
+    prefixes = prefixes_of([member.materials for member in members], Path(tempfile.gettempdir()))
     lr_K = torch.full((n_rows,), LR, dtype=torch.float64)
     batches = contextlib.ExitStack()
-    batch_at = batches.enter_context(pack_batches(rows, CPU, prefix))
+    batch_at = batches.enter_context(pack_batches(rows, CPU, prefixes))
     n_steps, count = members[0].cell.budget.n_steps, 0
 
     def step() -> None:

@@ -22,7 +22,7 @@ class PackBatch:
     """True at positions whose next token is part of the loss."""
     teacher_PV: Float[Tensor, "P V"] | None = None
     """A teacher's log-probabilities at those positions, in order, where the loss is KL(teacher || student)."""
-    residual_NTD: Float[Tensor, "N T D"] | None = None
+    residual: Float[Tensor, "*K N T D"] | None = None
     """The residual below `start_layer` where it is known already."""
     start_layer: int = 0
 
@@ -39,9 +39,9 @@ class PackBatch:
             numbers[self.predicts] = torch.arange(len(self.teacher_PV), device=numbers.device)
             chosen = numbers[..., items, :]
             teacher_PV = self.teacher_PV[chosen[chosen >= 0]]
-        residual_NTD = None if self.residual_NTD is None else self.residual_NTD[items]
+        residual = None if self.residual is None else self.residual[..., items, :, :]
         tokens, predicts = self.tokens[..., items, :], self.predicts[..., items, :]
-        return PackBatch(tokens, predicts, teacher_PV, residual_NTD, self.start_layer)
+        return PackBatch(tokens, predicts, teacher_PV, residual, self.start_layer)
 
 
 def row_losses(decoder: Decoder, pack: Pack, batch: PackBatch, n_loss_K: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
@@ -51,7 +51,7 @@ def row_losses(decoder: Decoder, pack: Pack, batch: PackBatch, n_loss_K: Float[T
     """
     kept = Kept.of(batch.predicts)
     hidden = decoder.forward(
-        batch.tokens, start_layer=batch.start_layer, residual=batch.residual_NTD, site_ops=pack.site_ops(), kept=kept
+        batch.tokens, start_layer=batch.start_layer, residual=batch.residual, site_ops=pack.site_ops(), kept=kept
     )
     targets_P = batch.tokens.roll(-1, dims=-1)[batch.predicts]
     if batch.is_shared:

@@ -1,13 +1,14 @@
 """Which machinery trains a cell by itself: our decoder (`loop`), or transformers and PEFT (`reference`)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Literal
 
 from rankscope.base.precision import PrecisionPlan
-from rankscope.engine.prefix import PrefixCache
+from rankscope.engine.prefix import MEMORY_BYTES, PrefixCache
 from rankscope.engine.switches import ALL_ON, Switches
 from rankscope.lm.bases import Base
+from rankscope.lm.decoder import Decoder
 from rankscope.lm.read_decoder import read_decoder, why_not_decodable
 from rankscope.lm.sites import resolve_sites
 from rankscope.train.arms import Arm, build_arm
@@ -18,6 +19,7 @@ from rankscope.train.materials import Materials
 ExecutorKind = Literal["reference", "loop"]
 AskedKind = Literal["auto", "reference", "loop", "packed"]
 """`auto` packs cells where that saves work, and trains the others by `loop` where it can."""
+NO_PREFIXES: Mapping[str, PrefixCache] = {}
 
 
 def why_not_loop(base: Base, cell: Cell) -> str | None:
@@ -41,22 +43,35 @@ def build_arm_of(
     return build_arm(base, cell.arm, cell.seeds.init)
 
 
-def prefix_of(together: Sequence[Materials], folder: Path, switches: Switches = ALL_ON) -> PrefixCache | None:
-    """A cache of what lies below the lowest adapted layer of cells that share their items.
+def prefixes_of(together: Sequence[Materials], folder: Path, switches: Switches = ALL_ON) -> dict[str, PrefixCache]:
+    """Items' hash -> a cache of what lies below the lowest adapted layer of all these cells.
 
-    None where nothing does, where items never return, and where the cells have items of their own.
+    Empty where nothing does, and where no item returns, neither in another epoch nor in another order.
     """
     first = together[0]
-    specs = [one.cell.arm for one in together]
-    own_items = len({(one.items.content_hash, one.cell.seeds.order) for one in together}) > 1
-    if not switches.prefix or own_items or first.cell.budget.n_epochs == 1:
-        return None
+    items_of = {one.items.content_hash: one.items for one in together}
+    n_streams = len({(one.items.content_hash, one.cell.seeds.order) for one in together})
+    returns = first.cell.budget.n_epochs > 1 or n_streams > len(items_of)
     decoder = read_decoder(first.base.model).in_precision(PrecisionPlan.of(first.cell.precision))
-    layer = min(
-        0 if isinstance(spec, FullSpec) else decoder.lowest_layer(resolve_sites(first.base.model, spec.placement))
-        for spec in specs
-    )
-    if layer == 0:
-        return None
-    identity = f"{first.base.content_hash}|{first.items.content_hash}|{first.cell.precision}"
-    return PrefixCache(decoder, layer, first.items.tokens_NT, identity, folder)
+    layer = min(_lowest_layer(decoder, one) for one in together)
+    if not (switches.prefix and returns and layer > 0):
+        return {}
+    identity = f"{first.base.content_hash}|{first.cell.precision}"
+    return {
+        content_hash: PrefixCache(
+            decoder, layer, items.tokens_NT, f"{identity}|{content_hash}", folder, MEMORY_BYTES // len(items_of)
+        )
+        for content_hash, items in items_of.items()
+    }
+
+
+def prefix_of(alone: Materials, folder: Path, switches: Switches = ALL_ON) -> PrefixCache | None:
+    """The cache of a cell that trains by itself, if it has use for one."""
+    return prefixes_of([alone], folder, switches).get(alone.items.content_hash)
+
+
+def _lowest_layer(decoder: Decoder, materials: Materials) -> int:
+    spec = materials.cell.arm
+    if isinstance(spec, FullSpec):
+        return 0
+    return decoder.lowest_layer(resolve_sites(materials.base.model, spec.placement))

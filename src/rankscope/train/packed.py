@@ -1,13 +1,14 @@
 """A pack of cells trained together: every step is one pass of all of them over the base."""
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import Tensor
+import torch.nn.functional as F
+from torch import Tensor, nn
 
 from rankscope.adapters.planted import teacher_of
 from rankscope.adapters.write import write_adapter
@@ -26,7 +27,7 @@ from rankscope.train.arms import copy_sharing_weights, initial_adapter
 from rankscope.train.batches import Batch, batch_stream
 from rankscope.train.cell import Cell, LoraSpec
 from rankscope.train.events import Diverged, Event, Finished, Progress
-from rankscope.train.kinds import prefix_of
+from rankscope.train.kinds import NO_PREFIXES, prefixes_of
 from rankscope.train.loss import completion_logits
 from rankscope.train.materials import Materials
 from rankscope.train.pack_checkpoint import PackProgress, read_pack_checkpoint, write_pack_checkpoint
@@ -84,51 +85,60 @@ def _settings(members: Sequence[Member], device: torch.device) -> RowSettings:
 
 @contextmanager
 def pack_batches(
-    rows: Sequence[Member], device: torch.device, prefix: PrefixCache | None = None
+    rows: Sequence[Member], device: torch.device, prefixes: Mapping[str, PrefixCache] = NO_PREFIXES
 ) -> Iterator[Callable[[int], PackBatch]]:
     """Step -> what the rows see: one batch where all have the same items in the same order, else one each.
 
-    The prefix, of shared batches only, says what lies below every row's lowest layer.
+    Prefixes, by the items' hash, say what lies below every row's lowest layer.
     """
-    streams = {}
-    for member in rows:
-        cell, items = member.cell, member.materials.items
-        key = (items.content_hash, cell.seeds.order)
-        if key not in streams:
-            streams[key] = batch_stream(items, cell.budget, cell.seeds.order, device)
-    keys = [(member.materials.items.content_hash, member.cell.seeds.order) for member in rows]
+    streams = {
+        _stream_of(member): batch_stream(member.materials.items, member.cell.budget, member.cell.seeds.order, device)
+        for member in rows
+    }
     base, items = rows[0].materials.base, rows[0].materials.items
     teacher = teacher_of(base, items.task) if items.objective == "distill" else None
     with ExitStack() as stack:
         teacher_model = stack.enter_context(adapted(copy_sharing_weights(base.model), teacher)) if teacher else None
 
         def batch_at(step: int) -> PackBatch:
-            if len(streams) > 1:
-                assert teacher_model is None
-                return _stacked([streams[key](step) for key in keys])
-            batch = streams[keys[0]](step)
-            teacher_PV = None
-            if teacher_model is not None:
-                with torch.no_grad():
-                    teacher_PV = completion_logits(teacher_model, batch).log_softmax(-1)
-            found = PackBatch(batch.tokens_NT, batch.predicts_NT, teacher_PV)
-            if prefix is None:
-                return found
-            residual_NTD = prefix.residual(batch.rows_N, batch.tokens_NT)
-            return replace(found, residual_NTD=residual_NTD, start_layer=prefix.layer)
+            found = {key: _seen(stream(step), teacher_model, prefixes.get(key[0])) for key, stream in streams.items()}
+            if len(found) == 1:
+                return found[_stream_of(rows[0])]
+            return _stacked([found[_stream_of(member)] for member in rows])
 
         yield batch_at
 
 
-def _stacked(batches: Sequence[Batch]) -> PackBatch:
+def _stream_of(member: Member) -> tuple[str, int]:
+    """Which items, in which order; rows with the same one see the same batches."""
+    return member.materials.items.content_hash, member.cell.seeds.order
+
+
+@torch.no_grad()
+def _seen(batch: Batch, teacher_model: nn.Module | None, prefix: PrefixCache | None) -> PackBatch:
+    teacher_PV = completion_logits(teacher_model, batch).log_softmax(-1) if teacher_model is not None else None
+    found = PackBatch(batch.tokens_NT, batch.predicts_NT, teacher_PV)
+    if prefix is None:
+        return found
+    return replace(found, residual=prefix.residual(batch.rows_N, batch.tokens_NT), start_layer=prefix.layer)
+
+
+def _stacked(batches: Sequence[PackBatch]) -> PackBatch:
     """One batch per row, filled up on the right to the widest."""
-    width = max(batch.tokens_NT.shape[1] for batch in batches)
+    width = max(batch.tokens.shape[1] for batch in batches)
 
-    def widened(tensor: Tensor) -> Tensor:
-        return torch.nn.functional.pad(tensor, (0, width - tensor.shape[1]))
+    def stacked(tensors: Sequence[Tensor]) -> Tensor:
+        return torch.stack([F.pad(t, (0, 0) * (t.ndim - 2) + (0, width - t.shape[1])) for t in tensors])
 
-    tokens = torch.stack([widened(batch.tokens_NT) for batch in batches])
-    return PackBatch(tokens, torch.stack([widened(batch.predicts_NT) for batch in batches]))
+    teachers = [batch.teacher_PV for batch in batches if batch.teacher_PV is not None]
+    residuals = [batch.residual for batch in batches if batch.residual is not None]
+    return PackBatch(
+        stacked([batch.tokens for batch in batches]),
+        stacked([batch.predicts for batch in batches]),
+        torch.cat(teachers) if teachers else None,
+        stacked(residuals) if residuals else None,
+        batches[0].start_layer,
+    )
 
 
 class _Rows:
@@ -194,8 +204,8 @@ def train_pack(members: Sequence[Member], pack_folder: Path, settings: TrainingS
     started = checkpointed = time.monotonic()
 
     with ExitStack() as stack:
-        prefix = prefix_of([m.materials for m in rows], pack_folder.parents[1] / PREFIX, settings.switches)
-        batch_at = stack.enter_context(pack_batches(rows, device, prefix))
+        prefixes = prefixes_of([m.materials for m in rows], pack_folder.parents[1] / PREFIX, settings.switches)
+        batch_at = stack.enter_context(pack_batches(rows, device, prefixes))
         written = _Rows(rows, trainer, stack, found.step if found else None)
         while step < n_steps and len(died_at) < len(rows):
             rates = [lr_at(step, n_steps, member.cell.optimiser) for member in rows]

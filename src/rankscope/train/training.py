@@ -59,7 +59,7 @@ def train_cell(
     device, n_steps = torch.device(settings.device), cell.budget.n_steps
     early_step = early_step_of(n_steps, settings.early_frac)
 
-    prefix = prefix_of([materials], folder.parent / PREFIX, settings.switches) if kind == "loop" else None
+    prefix = prefix_of(materials, folder.parent / PREFIX, settings.switches) if kind == "loop" else None
     arm = build_arm_of(kind, base, cell, prefix, settings.switches)
     parameters = list(arm.parameters.values())
     batch_at = batch_stream(materials.items, cell.budget, cell.seeds.order, device)

@@ -1,12 +1,12 @@
 """Our decoder against transformers and PEFT: fifty steps of the same training, and the executors as a whole."""
 
-from contextlib import contextmanager
 from dataclasses import fields, replace
 
 import numpy as np
 import pytest
 import tiny_training as tiny
 import torch
+from fp64 import computing_in_fp64
 from tiny_models import FAMILIES, save_tiny
 
 from rankscope.engine.switches import ALL_ON, Switches
@@ -20,27 +20,6 @@ from rankscope.train.schedule import lr_at
 
 N_STEPS = 50
 DOWN = {"gpt2": "*.c_proj", "llama": "*.down_proj", "qwen2": "*.v_proj", "mistral": "*.q_proj"}
-
-
-@contextmanager
-def computing_in_fp64(monkeypatch, model):
-    """Transformers takes RMS norms and rotary angles through fp32 whatever the model's dtype; here it does not."""
-
-    def norm(self, x):
-        return self.weight * x * (x.square().mean(-1, keepdim=True) + self.variance_epsilon).rsqrt()
-
-    def angles(self, x, position_ids):
-        half = position_ids[..., None].to(x.dtype) * self.original_inv_freq.to(x.dtype)
-        both = torch.cat((half, half), dim=-1)
-        return both.cos() * self.attention_scaling, both.sin() * self.attention_scaling
-
-    with monkeypatch.context() as patch:
-        for module in model.modules():
-            if type(module).__name__.endswith("RMSNorm"):
-                patch.setattr(type(module), "forward", norm)
-            if type(module).__name__.endswith("RotaryEmbedding"):
-                patch.setattr(type(module), "forward", angles)
-        yield
 
 
 def trained(kind, base, cell, items, prefix=None, switches=ALL_ON):
@@ -99,7 +78,7 @@ def test_no_switch_changes_a_training(tmp_path, monkeypatch, family, off):
     base = load_base(cell.base)
     base = replace(base, model=base.model.double())
     items = tiny.copy_items("copy", "train", cell.budget.n_items, 0, base.tokenizer)
-    prefix = prefix_of([Materials(cell, "key", base, items)], tmp_path, switches)
+    prefix = prefix_of(Materials(cell, "key", base, items), tmp_path, switches)
     assert (prefix is None) == (off == "prefix")
     with computing_in_fp64(monkeypatch, base.model):
         expected, theirs = trained("reference", base, cell, items)

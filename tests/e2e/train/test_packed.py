@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny_training as tiny
 import torch
+from fp64 import computing_in_fp64
 
 from rankscope.adapters.read import read_adapter
 from rankscope.lm.bases import load_base
@@ -13,7 +14,7 @@ from rankscope.train import packed
 from rankscope.train.batches import batch_stream
 from rankscope.train.cell import LoraSpec
 from rankscope.train.events import Diverged, Finished
-from rankscope.train.kinds import build_arm_of, prefix_of
+from rankscope.train.kinds import NO_PREFIXES, build_arm_of, prefixes_of
 from rankscope.train.local import LocalExecutor
 from rankscope.train.loss import answer_loss
 from rankscope.train.materials import Materials
@@ -86,9 +87,9 @@ def alone(member):
     return losses, {name: tensor.detach() for name, tensor in arm.parameters.items()}
 
 
-def run(trainer, rows, steps, micro_batch=None, prefix=None):
+def run(trainer, rows, steps, micro_batch=None, prefixes=NO_PREFIXES):
     losses = []
-    with pack_batches(rows, CPU, prefix) as batch_at:
+    with pack_batches(rows, CPU, prefixes) as batch_at:
         for step in steps:
             rates = [lr_at(step, N_STEPS, member.cell.optimiser) for member in rows]
             loss_K, _ = trainer.step_(batch_at(step), torch.tensor(rates, dtype=torch.float64), micro_batch)
@@ -96,32 +97,61 @@ def run(trainer, rows, steps, micro_batch=None, prefix=None):
     return np.array(losses)
 
 
-@pytest.mark.parametrize("micro_batch", [None, 3])
-@pytest.mark.parametrize(("specs", "seeds"), [(SPECS, (0,)), (SPECS[:3], (0, 1)), (SPECS[2:3], (0,))])
-def test_fifty_steps_of_every_row_are_the_references(tiny_model_folder, tmp_path, specs, seeds, micro_batch):
-    members = members_of(cells_of(tiny_model_folder("gpt2"), specs, seeds), tmp_path)
-    trainer, rows = build_pack(members, CPU)
-    losses = run(trainer, rows, range(N_STEPS), micro_batch)
+def check_against_the_reference(members, losses, trainer, rows):
+    """Within 1e-9 of fifty steps of every member by itself."""
     for slot, member in enumerate(rows):
         expected, tensors = alone(member)
         np.testing.assert_allclose(losses[:, slot], expected, rtol=0, atol=1e-9)
         for name, tensor in trainer.pack.tensors(slot).items():
             torch.testing.assert_close(tensor.detach(), tensors[name], rtol=0, atol=1e-9)
+    assert len(rows) == len(members)
 
 
 @pytest.mark.parametrize("micro_batch", [None, 3])
-def test_a_pack_reads_its_prefix_from_the_cache(tiny_model_folder, tmp_path, micro_batch):
-    cells = cells_of(tiny_model_folder("gpt2"), SPECS[2:3] * 2, n_items=8 * N_STEPS // 2)
+@pytest.mark.parametrize(("specs", "seeds"), [(SPECS, (0,)), (SPECS[:3], (0, 1)), (SPECS[2:3], (0,))])
+def test_fifty_steps_of_every_row_are_the_references(tiny_model_folder, tmp_path, specs, seeds, micro_batch):
+    members = members_of(cells_of(tiny_model_folder("gpt2"), specs, seeds), tmp_path)
+    trainer, rows = build_pack(members, CPU)
+    check_against_the_reference(members, run(trainer, rows, range(N_STEPS), micro_batch), trainer, rows)
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "mistral"])
+def test_so_they_are_for_rotary_families(tiny_model_folder, tmp_path, monkeypatch, family):
+    specs = (
+        LoraSpec(rank=3),
+        LoraSpec(rank=1, placement=("*.down_proj", "*.q_proj")),
+        LoraSpec(kind="rslora", rank=2, placement=("*.1.*",)),
+    )
+    members = members_of(cells_of(tiny_model_folder(family), specs), tmp_path)
+    trainer, rows = build_pack(members, CPU)
+    losses = run(trainer, rows, range(N_STEPS))
+    with computing_in_fp64(monkeypatch, members[0].materials.base.model):
+        check_against_the_reference(members, losses, trainer, rows)
+
+
+@pytest.mark.parametrize("micro_batch", [None, 3])
+@pytest.mark.parametrize("seeds", [(0,), (0, 1)])
+def test_a_pack_reads_its_prefix_from_the_cache(tiny_model_folder, tmp_path, seeds, micro_batch):
+    """Rows with batches of their own have a cache of their own."""
+    cells = cells_of(tiny_model_folder("gpt2"), SPECS[2:3], seeds, n_items=8 * N_STEPS // 2)
     cells = [cell.override(budget=cell.budget.model_dump() | {"n_epochs": 2}) for cell in cells]
     members = members_of(cells, tmp_path)
-    prefix = prefix_of([member.materials for member in members], tmp_path)
-    assert prefix.layer == 1
+    prefixes = prefixes_of([member.materials for member in members], tmp_path)
+    assert [prefix.layer for prefix in prefixes.values()] == [1] * len(seeds)
     ends = []
-    for used in (None, prefix):
+    for used in (NO_PREFIXES, prefixes):
         trainer, rows = build_pack(members, CPU)
         ends.append((run(trainer, rows, range(N_STEPS), micro_batch, used), trainer.pack.buckets[0].theta_KP))
     np.testing.assert_allclose(ends[1][0], ends[0][0], rtol=0, atol=1e-11)
     torch.testing.assert_close(ends[1][1], ends[0][1], rtol=0, atol=1e-11)
+
+
+def test_items_that_return_in_another_order_only_are_cached_once(tiny_model_folder, tmp_path):
+    first, *_ = members_of(cells_of(tiny_model_folder("gpt2"), SPECS[2:3]), tmp_path)
+    assert prefixes_of([first.materials], tmp_path) == {}
+    other = first.cell.override(seeds=first.cell.seeds.model_dump() | {"order": 7})
+    together = [first.materials, replace(first.materials, cell=other)]
+    assert list(prefixes_of(together, tmp_path)) == [first.materials.items.content_hash]
 
 
 def test_a_row_that_is_not_finite_leaves_the_others_as_they_would_be_to_the_last_bit(tiny_model_folder, tmp_path):
