@@ -123,7 +123,7 @@ def trained_cell(cell: "Cell", root: Path, device: str) -> "Finished":
     from rankscope.train.events import Finished, Progress
     from rankscope.train.local import LocalExecutor
 
-    executor = LocalExecutor(root, device=device)
+    executor = LocalExecutor(root, device=device, n_threads="auto")
     if not executor.has_finished(cell):
         tell_cost(executor, cell)
     done: Finished | None = None
@@ -151,7 +151,7 @@ def tell_cost(executor: "LocalExecutor", cell: "Cell") -> None:
 
     if cell.budget.n_steps <= MEASURED_STEPS:
         return
-    total_s = executor.estimate_seconds([cell])
+    total_s = executor.estimate_seconds(executor.plan([cell]))
     if total_s > LONG_S:
         print_line(f"{cell.budget.n_steps:,} steps: about {minutes(total_s)}.", err())
 

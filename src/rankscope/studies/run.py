@@ -21,12 +21,13 @@ from rankscope.studies.plan import SkillPlan, StudyPlan
 from rankscope.studies.progress import meter, say
 from rankscope.studies.rates import RateTable, confounded_flags, read_rates
 from rankscope.studies.stages import (
+    Sitting,
     Trained,
     read_tables,
-    resolve_workers,
     score_stage,
     skill_tags,
     tell_cost,
+    threads_of,
     train_stage,
     write_records,
 )
@@ -48,21 +49,20 @@ def run_study(
     plan = entry.plan(form)
     folder = out or runs_root() / plan.study.replace(":", "-")
     plan = plan.override(precision=_precision(plan, folder, precision, device))
-    n_workers = resolve_workers(workers, device)
     with RunFolder.open(folder, plan.model_dump(mode="json"), kind="study") as run:
         if run.finished:
             verify_finished(folder)
             say(f"{plan.study} is finished already; nothing to do.")
             return folder
-        started = time.monotonic()
+        started, sitting = time.monotonic(), Sitting(folder, device, workers)
         cells = [cell for *_, cell in plan.cells()]
         if not any((folder / "cells").glob("*/done.json")):
-            tell_cost(cells, folder, device, n_workers)
+            tell_cost(cells, sitting)
         if plan.tuned_by is None:
-            run_tuning(plan, folder, device, n_workers)
+            run_tuning(plan, sitting)
         else:
-            trained = train_stage(plan, folder, device, n_workers)
-            score_stage(plan, trained, folder, device, n_workers)
+            trained = train_stage(plan, sitting)
+            score_stage(plan, trained, sitting)
             _conclude(plan, trained, folder, device, time.monotonic() - started)
         run.finish()
     return folder
@@ -148,7 +148,8 @@ def _provenance(plan: StudyPlan, trained: list[Trained], device: str, time_s: fl
     commit = str(state.get("commit", "unknown"))[:12] + (" with local changes" if state.get("dirty") else "")
     return {
         "commit": commit,
-        "executor": f"{', '.join(sorted({one.executor for one in trained}))}, one thread per worker",
+        "executor": ", ".join(sorted({one.executor for one in trained})),
+        "threads per worker": ", ".join(sorted({threads_of(one) for one in trained})),
         "precision": plan.precision,
         "device": device,
         "time": f"{time_s / 60:.0f} min in the last sitting",

@@ -1,6 +1,7 @@
 """The stages every study goes through: train its cells, score them, gather the tables."""
 
 import functools
+import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,7 @@ from rankscope.train.cell import ArmSpec, Cell, LoraSpec
 from rankscope.train.events import Diverged, Finished, Progress
 from rankscope.train.local import LocalExecutor, n_cores
 from rankscope.train.pool import pool_events
+from rankscope.train.training import TIMING
 
 SCORING_SHARE = 1.25
 """Allowance for scoring and truncation on top of the training steps; an estimate, not a measurement."""
@@ -40,24 +42,43 @@ class Trained:
     """What trained it: `reference`, `loop` or `packed`."""
 
 
-def tell_cost(cells: Sequence[Cell], folder: Path, device: str, workers: int) -> None:
-    """Says about how long the cells will take, from a few real steps of each shape."""
-    executor = LocalExecutor(folder / "cells", device=device, workers=workers)
-    total_s = executor.estimate_seconds(cells) * SCORING_SHARE
+class Sitting:
+    """A run folder being worked on: where, on what device, and what trains."""
+
+    def __init__(self, folder: Path, device: str = "auto", workers: int = 0) -> None:
+        """With 0 workers the machine is filled as it is fastest."""
+        self.folder, self.device = folder, device
+        self.n_scorers = resolve_workers(workers, device)
+        self.executor = LocalExecutor(
+            folder / "cells", device=device, workers=workers or "auto", n_threads=1 if workers else "auto"
+        )
+
+
+def tell_cost(cells: Sequence[Cell], sitting: Sitting) -> None:
+    """Says how the cells will be trained and about how long it will take, from a few real steps of each shape."""
+    work = sitting.executor.plan(cells)
+    total_s = sitting.executor.estimate_seconds(work) * SCORING_SHARE
     if total_s > _WORTH_SAYING_S:
-        say(f"{len(cells)} trainings on {workers} workers: about {minutes(total_s)}.")
-        say("Stopped at any point, the same command goes on.")
+        say(work.describe())
+        say(f"About {minutes(total_s)}. Stopped at any point, the same command goes on.")
 
 
-def train_stage(plan: StudyPlan, folder: Path, device: str, workers: int) -> list[Trained]:
+def threads_of(trained: Trained) -> str:
+    """Threads that the cell was trained with, as its folder tells."""
+    try:
+        return str(json.loads((trained.folder / TIMING).read_text(encoding="utf-8"))["n_threads"])
+    except (OSError, ValueError, KeyError):
+        return "unknown"
+
+
+def train_stage(plan: StudyPlan, sitting: Sitting) -> list[Trained]:
     """Trains what is not yet trained and returns every cell of the plan."""
     listed = list(plan.cells())
-    executor = LocalExecutor(folder / "cells", device=device, workers=workers)
     ends: dict[Cell, Finished | Diverged] = {}
     steps: dict[str, int] = {}
     total = sum(cell.budget.n_steps for *_, cell in listed)
     with meter("training", total) as bar:
-        for event in executor.train([cell for *_, cell in listed]):
+        for event in sitting.executor.train([cell for *_, cell in listed]):
             if isinstance(event, Progress):
                 bar.advance(event.step - steps.get(event.key, 0))
                 steps[event.key] = event.step
@@ -71,19 +92,20 @@ def train_stage(plan: StudyPlan, folder: Path, device: str, workers: int) -> lis
     ]
 
 
-def score_stage(plan: StudyPlan, trained: Sequence[Trained], folder: Path, device: str, workers: int) -> None:
+def score_stage(plan: StudyPlan, trained: Sequence[Trained], sitting: Sitting) -> None:
     """Writes every table of the plan that is not there yet."""
-    write_tables(plan, score_jobs(plan, trained, folder, skill_tags(plan)), device, workers)
+    write_tables(plan, score_jobs(plan, trained, sitting.folder, skill_tags(plan)), sitting)
 
 
-def write_tables(plan: StudyPlan, jobs: Sequence[ScoreJob], device: str, workers: int) -> None:
+def write_tables(plan: StudyPlan, jobs: Sequence[ScoreJob], sitting: Sitting) -> None:
     """Does the jobs whose table is not there yet, several at a time."""
     missing = [job for job in jobs if not job.out.exists()]
     if not missing:
         return
-    build = functools.partial(build_scorer, plan.base, str(resolve_device(device)))
+    build = functools.partial(build_scorer, plan.base, str(resolve_device(sitting.device)))
+    n_scorers = sitting.n_scorers
     with meter("scoring", len(missing)) as bar:
-        for _ in pool_events(build, missing, workers) if workers > 1 else _here(build(), missing):
+        for _ in pool_events(build, missing, n_scorers) if n_scorers > 1 else _here(build(), missing):
             bar.advance(1)
 
 

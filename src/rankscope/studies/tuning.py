@@ -1,7 +1,5 @@
 """Learning rates: every arm gets the same grid around its start, extended while the best is at an edge."""
 
-from pathlib import Path
-
 import polars as pl
 
 from rankscope.lm.bases import load_base
@@ -9,7 +7,7 @@ from rankscope.studies.findings import primary_column
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.progress import say
 from rankscope.studies.rates import RateScore, RateTable, best_rate, next_edge, rounded, settings_hash, write_rates
-from rankscope.studies.stages import cell_job, read_cell_tables, skill_tags, train_stage, write_tables
+from rankscope.studies.stages import Sitting, cell_job, read_cell_tables, skill_tags, train_stage, write_tables
 from rankscope.train.cell import ArmSpec
 
 GRID = (0.5, 1.0, 2.0)
@@ -19,13 +17,13 @@ MOST_ROUNDS = 3
 RATES_FILE = "records/rates.json"
 
 
-def run_tuning(plan: StudyPlan, folder: Path, device: str, workers: int) -> None:
+def run_tuning(plan: StudyPlan, sitting: Sitting) -> None:
     """Trains the grid on tuning seeds, extends it where the best rate is at an edge, and writes the table of rates."""
     scores: dict[str, dict[str, RateScore]] = {}
     wanted = {name: {rounded(rate * factor) for factor in GRID} for name, rate in plan.rates.items()}
     for _ in range(MOST_ROUNDS):
         for column in _columns(wanted):
-            _try_rates(plan, column, folder, device, workers, scores)
+            _try_rates(plan, column, sitting, scores)
         wanted = {name: {edge} for name, tried in scores.items() if (edge := next_edge(tried)) is not None}
         if not wanted:
             break
@@ -42,7 +40,7 @@ def run_tuning(plan: StudyPlan, folder: Path, device: str, workers: int) -> None
         tuning_seeds=tuple(sorted({seed for skill in plan.skills for seed in skill.seeds})),
         n_validation=max(skill.n_validation for skill in plan.skills),
     )
-    write_rates(folder / RATES_FILE, table)
+    write_rates(sitting.folder / RATES_FILE, table)
 
 
 def _columns(wanted: dict[str, set[float]]) -> list[dict[str, float]]:
@@ -54,19 +52,18 @@ def _columns(wanted: dict[str, set[float]]) -> list[dict[str, float]]:
 def _try_rates(
     plan: StudyPlan,
     rates: dict[str, float],
-    folder: Path,
-    device: str,
-    workers: int,
+    sitting: Sitting,
     scores: dict[str, dict[str, RateScore]],
 ) -> None:
     """Trains and scores every arm that has a rate to try; adds mean validation scores to `scores`."""
     skills = tuple(found for skill in plan.skills if (found := _only(skill, rates)) is not None)
     part = plan.model_validate(plan.model_dump() | {"skills": [s.model_dump() for s in skills], "rates": rates})
     tags = skill_tags(part)
-    sound = [one for one in train_stage(part, folder, device, workers) if not one.diverged]
-    write_tables(part, [cell_job(one, "convergence", folder, tags[one.skill.key]) for one in sound], device, workers)
+    sound = [one for one in train_stage(part, sitting) if not one.diverged]
+    write_tables(part, [cell_job(one, "convergence", sitting.folder, tags[one.skill.key]) for one in sound], sitting)
     for skill in part.skills:
-        tables = read_cell_tables("convergence", [one for one in sound if one.skill == skill], folder, tags[skill.key])
+        ours = [one for one in sound if one.skill == skill]
+        tables = read_cell_tables("convergence", ours, sitting.folder, tags[skill.key])
         for arm in skill.arms:
             name = rate_name(skill, arm)
             frames = [tables.get((arm.label, seed)) for seed in skill.seeds]

@@ -1,12 +1,12 @@
 """Which items a step sees: a pure function of the items, the order seed and the step."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rankscope.base.errors import BadInput
@@ -24,6 +24,16 @@ class Batch:
     """True at positions whose next token belongs to the completion; the last position is never one."""
     rows_N: Int[np.ndarray, " N"]
     """Which of the items these are."""
+
+    def parts(self, n_items: int | None) -> Iterator[tuple["Batch", Float[Tensor, ""] | None]]:
+        """Pieces of that many items, each with its share of the loss's positions; the whole, without one, for None."""
+        if n_items is None or n_items >= len(self.rows_N):
+            yield self, None
+            return
+        for first in range(0, len(self.rows_N), n_items):
+            some = slice(first, first + n_items)
+            part = Batch(self.tokens_NT[some], self.predicts_NT[some], self.rows_N[some])
+            yield part, part.predicts_NT.sum() / self.predicts_NT.sum()
 
 
 @lru_cache(maxsize=4)

@@ -6,6 +6,7 @@ from collections.abc import Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock
 
@@ -15,10 +16,11 @@ from rankscope.runs.folder import is_finished, remove_temporaries, verify_finish
 from rankscope.runs.hashing import LOCK
 from rankscope.train.cell import SEMANTICS, Cell
 from rankscope.train.events import Diverged, Event, Finished
+from rankscope.train.job import Job
 from rankscope.train.kinds import ExecutorKind, resolve_kind
 from rankscope.train.materials import Materials, MaterialStore
 from rankscope.train.pack_checkpoint import keys_in
-from rankscope.train.pack_plan import Job, pack_folder
+from rankscope.train.pack_plan import pack_folder
 from rankscope.train.packed import PACK_CHECKPOINT, Member, train_pack
 from rankscope.train.training import CHECKPOINT, DIVERGED, TrainingSettings, train_cell
 
@@ -46,15 +48,15 @@ class CellTrainer:
 
     def __call__(self, job: Job) -> Generator[Event, None, None]:
         """Trains the job's cells, or tells what finished folders hold; waits for cells that another process trains."""
-        if len(job) == 1:
-            yield from self._alone(job[0])
+        if len(job.cells) == 1:
+            yield from self._alone(job.cells[0], job.micro_batch)
         else:
             yield from self._together(job)
 
     def _together(self, job: Job) -> Generator[Event, None, None]:
         """A pack; members that are finished already are told at once, and trained along only if they had begun here."""
-        members = [Member(materials, self.root / materials.key) for materials in map(self._store.of, job)]
-        folder = pack_folder(self.root, job)
+        members = [Member(materials, self.root / materials.key) for materials in map(self._store.of, job.cells)]
+        folder = pack_folder(self.root, job.cells)
         with ExitStack() as stack:
             for path in sorted(member.folder for member in members):
                 stack.enter_context(_held(path))
@@ -64,15 +66,15 @@ class CellTrainer:
             left = [member for member in members if member not in finished]
             for member in left:
                 remove_temporaries(member.folder)
-                write_json(member.folder / CELL, _identity(member.materials, "packed"))
+                write_json(member.folder / CELL, _identity(member.materials, "packed", job.micro_batch))
             if left:
                 saved = keys_in(folder / PACK_CHECKPOINT)
                 begun = [member for member in members if member.materials.key in saved]
                 together = begun if all(member in begun for member in left) else left
-                yield from train_pack(together, folder, self.settings)
+                yield from train_pack(together, folder, self.settings, job.micro_batch)
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _alone(self, cell: Cell) -> Generator[Event, None, None]:
+    def _alone(self, cell: Cell, micro_batch: int | None) -> Generator[Event, None, None]:
         materials = self._store.of(cell)
         folder = self.root / materials.key
         if is_finished(folder):
@@ -83,16 +85,20 @@ class CellTrainer:
                 yield cached_event(materials.key, cell, folder)
                 return
             remove_temporaries(folder)
-            kind = self._kind(materials, folder)
-            write_json(folder / CELL, _identity(materials, kind))
-            yield from train_cell(materials, folder, self.settings, kind)
+            kind = resolve_kind(self.settings.executor, materials.base, materials.cell)
+            if (folder / CHECKPOINT).exists():  # resuming is exact only as it began
+                kind, micro_batch = self._as_it_began(folder, kind, micro_batch)
+            write_json(folder / CELL, _identity(materials, kind, micro_batch))
+            yield from train_cell(materials, folder, self.settings, kind, micro_batch)
 
-    def _kind(self, materials: Materials, folder: Path) -> ExecutorKind:
-        """The executor that left the checkpoint, unless another was asked for, so that resuming is exact."""
-        kind = resolve_kind(self.settings.executor, materials.base, materials.cell)
-        if self.settings.executor == "auto" and (folder / CHECKPOINT).exists():
-            return "reference" if _executor_of(folder) == "reference" else kind
-        return kind
+    def _as_it_began(
+        self, folder: Path, kind: ExecutorKind, micro_batch: int | None
+    ) -> tuple[ExecutorKind, int | None]:
+        """Executor, unless another was asked for, and passes of the training that left the checkpoint."""
+        began = _began(folder)
+        if self.settings.executor == "auto" and began.get("executor") == "reference":
+            kind = "reference"
+        return kind, began.get("micro_batch", micro_batch)
 
 
 @contextmanager
@@ -118,16 +124,22 @@ def cached_event(key: str, cell: Cell, folder: Path) -> Event:
 
 
 def _executor_of(folder: Path) -> str:
-    """What trained, or began to train, the cell in this folder."""
+    """What trained the cell in this folder."""
+    return str(_began(folder).get("executor", "unknown"))
+
+
+def _began(folder: Path) -> dict[str, Any]:
+    """How the training in this folder was set up; nothing where that can not be read."""
     try:
-        return str(json.loads((folder / CELL).read_text(encoding="utf-8")).get("executor", "reference"))
-    except (OSError, ValueError):
-        return "unknown"
+        return dict(json.loads((folder / CELL).read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError):
+        return {}
 
 
-def _identity(materials: Materials, kind: str) -> dict[str, object]:
+def _identity(materials: Materials, kind: str, micro_batch: int | None) -> dict[str, object]:
     return {
         "executor": kind,
+        "micro_batch": micro_batch,
         "key": materials.key,
         "semantics": SEMANTICS,
         "base_hash": materials.base.content_hash,

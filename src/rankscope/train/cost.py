@@ -1,30 +1,29 @@
 """What a set of trainings will cost, from a few real steps of each distinct shape."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import torch
 
 from rankscope.base.timing import seconds
 from rankscope.lm.bases import Base, load_base
-from rankscope.tasks.catalog import load_items
 from rankscope.tasks.encoded import EncodedItems
 from rankscope.train.batches import batch_of
 from rankscope.train.cell import Cell
+from rankscope.train.job import Job
 from rankscope.train.kinds import AskedKind, build_arm_of, resolve_kind
-from rankscope.train.materials import Materials
+from rankscope.train.materials import Materials, first_items
 from rankscope.train.objective import objective_of
-from rankscope.train.pack_plan import Job
 from rankscope.train.packed import Member, build_pack, pack_batches
-from rankscope.train.training import reference_precision
+from rankscope.train.training import add_gradients, reference_precision
 
 MEASURED_STEPS = 3
 
 
 def job_shape(job: Job) -> str:
     """Jobs of one shape take equally long per step: seeds, learning rates and number of steps do not matter."""
-    return "||".join(_cell_shape(cell) for cell in job)
+    return "||".join([*(_cell_shape(cell) for cell in job.cells), str(job.micro_batch)])
 
 
 def _cell_shape(cell: Cell) -> str:
@@ -36,10 +35,10 @@ def measure_step_seconds(
     job: Job, device: str = "cpu", n_steps: int = MEASURED_STEPS, executor: AskedKind = "auto"
 ) -> float:
     """Median seconds per step of the whole job after one to warm up, with the threads that torch is set to."""
-    cell = job[0]
+    cell = job.cells[0]
     base = load_base(cell.base, device=device)
-    items = load_items(cell.task, "train", cell.budget.batch_size, cell.seeds.data, base.tokenizer)
-    if len(job) > 1:
+    items = first_items(cell, base)
+    if len(job.cells) > 1:
         return _pack_step_seconds(job, base, items, torch.device(device), n_steps)
     batch = batch_of(items, torch.arange(len(items)).numpy(), torch.device(device))
     kind = resolve_kind(executor, base, cell)
@@ -48,10 +47,9 @@ def measure_step_seconds(
     with objective_of(base, items) as loss_of:
 
         def step() -> None:
-            with reference_precision(kind, cell, torch.device(device)):
-                loss = loss_of(arm.model, batch)
             optimiser.zero_grad()
-            loss.backward()
+            precision = reference_precision(kind, cell, torch.device(device))
+            loss = add_gradients(arm, batch, loss_of, precision, job.micro_batch)
             optimiser.step()
             loss.item()
 
@@ -59,15 +57,15 @@ def measure_step_seconds(
 
 
 def _pack_step_seconds(job: Job, base: Base, items: EncodedItems, device: torch.device, n_steps: int) -> float:
-    budget = job[0].budget.model_dump() | {"n_items": len(items), "n_epochs": 1}
-    short = [cell.override(budget=budget) for cell in job]
+    budget = job.cells[0].budget.model_dump() | {"n_items": len(items), "n_epochs": 1}
+    short = [cell.override(budget=budget) for cell in job.cells]
     members = [Member(Materials(cell, "", base, items), Path()) for cell in short]
     trainer, rows = build_pack(members, device)
-    lr_K = torch.full((len(rows),), job[0].optimiser.lr, dtype=torch.float64, device=device)
+    lr_K = torch.full((len(rows),), job.cells[0].optimiser.lr, dtype=torch.float64, device=device)
     with pack_batches(rows, device) as batch_at:
 
         def step() -> None:
-            trainer.step_(batch_at(0), lr_K)[0].tolist()
+            trainer.step_(batch_at(0), lr_K, job.micro_batch)[0].tolist()
 
         return _median_seconds(step, n_steps)
 
@@ -77,15 +75,6 @@ def _median_seconds(step: Callable[[], object], n_steps: int) -> float:
     return sorted(times_s[1:])[n_steps // 2]
 
 
-def estimate_seconds(
-    jobs: Sequence[Job], seconds_per_step: Callable[[Job], float] = measure_step_seconds, n_workers: int = 1
-) -> float:
-    """Seconds that the jobs' steps will take on that many workers; `seconds_per_step` is asked once per shape."""
-    measured: dict[str, float] = {}
-    total_s = 0.0
-    for job in jobs:
-        shape = job_shape(job)
-        if shape not in measured:
-            measured[shape] = seconds_per_step(job)
-        total_s += measured[shape] * job[0].budget.n_steps
-    return total_s / max(1, min(n_workers, len(jobs)))
+def estimate_seconds(jobs: Sequence[Job], step_s: Mapping[str, float]) -> float:
+    """Seconds that the steps of all jobs take one after the other, from seconds per step of each shape."""
+    return sum(step_s[job_shape(job)] * job.cells[0].budget.n_steps for job in jobs)

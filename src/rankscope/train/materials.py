@@ -50,3 +50,8 @@ class MaterialStore:
                 del self._items[next(iter(self._items))]
             self._items[asked] = items
         return self._items[asked]
+
+
+def first_items(cell: Cell, base: Base) -> EncodedItems:
+    """As many of a cell's items as a step sees, to tell what a step takes."""
+    return load_items(cell.task, "train", cell.budget.batch_size, cell.seeds.data, base.tokenizer)

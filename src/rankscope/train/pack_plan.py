@@ -13,6 +13,7 @@ from rankscope.lm.decoder import Decoder, LinearMap
 from rankscope.lm.read_decoder import read_decoder
 from rankscope.lm.sites import resolve_sites
 from rankscope.train.cell import Cell, LoraSpec
+from rankscope.train.job import Job
 from rankscope.train.kinds import why_not_loop
 
 PACKS = "packs"
@@ -21,40 +22,62 @@ LEAST_GAIN = 1.1
 """Packs that save less than this factor of the arithmetic are not worth their larger working set on a CPU."""
 MOST_ROWS = 32
 
-Job = tuple[Cell, ...]
-"""What a worker takes at a time: a pack in a fixed order, or one cell alone."""
+Rows = Callable[[Sequence[Cell]], int]
+"""How many of some cells may train together."""
 
 
-def plan_jobs(cells: Sequence[Cell], base_of: Callable[[str], Base], root: Path, always: bool = False) -> list[Job]:
-    """Every cell in exactly one job, in the order of their first cells; plans of packs stand on the disk afterwards.
+def plan_jobs(
+    cells: Sequence[Cell],
+    base_of: Callable[[str], Base],
+    root: Path,
+    always: bool = False,
+    most_rows: Rows = lambda _: MOST_ROWS,
+) -> list[Job]:
+    """Every cell in exactly one job, in the order of their first cells.
 
     A plan that an earlier call wrote and did not finish is replayed as it stands where all its members are asked for
     again. New packs join cells that see the same batches and have the same lowest site, as long as that saves work:
-    what lies below that site is computed once for all of them; with `always`, wherever cells see the same batches.
+    what lies below that site is computed once for all of them. With `always`, cells of one budget are joined, those
+    that see the same batches first.
     """
     asked = set(cells)
-    packs = [job for job in read_plans(root) if asked.issuperset(job)]
-    taken = {cell for job in packs for cell in job}
+    jobs = [job for job in read_plans(root) if asked.issuperset(job.cells)]
+    taken = {cell for job in jobs for cell in job.cells}
+    read: dict[str, Decoder] = {}
     groups: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
-        if cell not in taken and why_not_packed(base_of(cell.base), cell) is None:
-            lowest = 0 if always else lowest_map(base_of(cell.base), cell)
-            groups.setdefault((*_batches_of(cell), lowest), []).append(cell)
+        base = base_of(cell.base)
+        if cell not in taken and why_not_packed(base, cell) is None:
+            decoder = read.setdefault(cell.base, read_decoder(base.model))
+            groups.setdefault(_budget_of(cell) if always else _alike(base, decoder, cell), []).append(cell)
     for group in groups.values():
         base = base_of(group[0].base)
-        for first in range(0, len(group), MOST_ROWS):
-            job = tuple(group[first : first + MOST_ROWS])
-            if len(job) > 1 and (always or pack_gain(base, job) >= LEAST_GAIN):
-                packs.append(job)
-    for job in packs:
-        write_json(pack_folder(root, job) / PLAN, {"members": [cell.model_dump(mode="json") for cell in job]})
-    job_of = {cell: job for job in packs for cell in job}
-    return list(dict.fromkeys(job_of.get(cell, (cell,)) for cell in cells))
+        jobs += _packs(base, read[group[0].base], sorted(group, key=_seeds_of), always, most_rows)
+    job_of = {cell: job for job in jobs for cell in job.cells}
+    return list(dict.fromkeys(job_of.get(cell, Job((cell,))) for cell in cells))
 
 
-def pack_folder(root: Path, job: Job) -> Path:
+def _packs(base: Base, decoder: Decoder, group: list[Cell], always: bool, most_rows: Rows) -> list[Job]:
+    packs = []
+    while len(group) > 1:
+        n_rows = min(len(group), MOST_ROWS, most_rows(group[:MOST_ROWS]))
+        chosen, group = tuple(group[:n_rows]), group[n_rows:]
+        if n_rows > 1 and (always or pack_gain(base, decoder, chosen) >= LEAST_GAIN):
+            packs.append(Job(chosen))
+    return packs
+
+
+def write_plans(jobs: Sequence[Job], root: Path) -> None:
+    """Packs, their members' order and their passes, on the disk before any of them trains."""
+    for job in jobs:
+        if len(job.cells) > 1:
+            plan = {"members": [cell.model_dump(mode="json") for cell in job.cells], "micro_batch": job.micro_batch}
+            write_json(pack_folder(root, job.cells) / PLAN, plan)
+
+
+def pack_folder(root: Path, cells: Sequence[Cell]) -> Path:
     """Where a pack's plan and checkpoint are until it has ended; named by a hash over the members."""
-    text = "|".join(cell.model_dump_json() for cell in job)
+    text = "|".join(cell.model_dump_json() for cell in cells)
     return root / PACKS / hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -63,8 +86,8 @@ def read_plans(root: Path) -> list[Job]:
     jobs = []
     for path in sorted((root / PACKS).glob(f"*/{PLAN}")):
         try:
-            members = json.loads(path.read_text(encoding="utf-8"))["members"]
-            jobs.append(tuple(Cell.model_validate(member) for member in members))
+            plan = json.loads(path.read_text(encoding="utf-8"))
+            jobs.append(Job(tuple(Cell.model_validate(member) for member in plan["members"]), plan["micro_batch"]))
         except (ValueError, KeyError, TypeError, ValidationError):
             continue  # a plan of another version: its cells are planned anew
     return jobs
@@ -77,28 +100,37 @@ def why_not_packed(base: Base, cell: Cell) -> str | None:
     return why_not_loop(base, cell)
 
 
-def _batches_of(cell: Cell) -> tuple[object, ...]:
-    """Cells with equal values see the same batches of the same base."""
-    return (cell.base, cell.task, cell.budget, cell.seeds.data, cell.seeds.order, cell.precision)
+def _budget_of(cell: Cell) -> tuple[object, ...]:
+    """Cells with equal values may be rows of one pack."""
+    return (cell.base, cell.task, cell.budget, cell.precision)
 
 
-def pack_gain(base: Base, cells: Sequence[Cell]) -> float:
+def _seeds_of(cell: Cell) -> tuple[int, int]:
+    return (cell.seeds.data, cell.seeds.order)
+
+
+def _alike(base: Base, decoder: Decoder, cell: Cell) -> tuple[object, ...]:
+    """Cells with equal values see the same batches, and have the same lowest map."""
+    return (*_budget_of(cell), *_seeds_of(cell), lowest_map(base, decoder, cell))
+
+
+def pack_gain(base: Base, decoder: Decoder, cells: Sequence[Cell]) -> float:
     """How many times less arithmetic a pack of cells that share their batches needs than the cells one by one.
 
     Counts a matrix product forward for every map, and one backward for every map from the lowest adapted one on.
     """
-    maps = maps_in_order(read_decoder(base.model))
-    lowest = min(lowest_map(base, cell) for cell in cells)
+    maps = maps_in_order(decoder)
+    lowest = min(lowest_map(base, decoder, cell) for cell in cells)
     below = sum(linear.weight.numel() for linear in maps[:lowest])
     above = sum(linear.weight.numel() for linear in maps[lowest:])
     return len(cells) * (below + 2 * above) / (below + 2 * above * len(cells))
 
 
-def lowest_map(base: Base, cell: Cell) -> int:
+def lowest_map(base: Base, decoder: Decoder, cell: Cell) -> int:
     """Which map, in the order of `maps_in_order`, is the first that a LoRA cell adapts."""
     assert isinstance(cell.arm, LoraSpec)
     sites = set(resolve_sites(base.model, cell.arm.placement))
-    return next(i for i, linear in enumerate(maps_in_order(read_decoder(base.model))) if linear.path in sites)
+    return next(i for i, linear in enumerate(maps_in_order(decoder)) if linear.path in sites)
 
 
 def maps_in_order(decoder: Decoder) -> list[LinearMap]:

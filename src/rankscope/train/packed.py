@@ -186,7 +186,9 @@ class _Rows:
             yield Finished(*end, was_cached=False) if finite else Diverged(*end, died)
 
 
-def train_pack(members: Sequence[Member], pack_folder: Path, settings: TrainingSettings) -> Iterator[Event]:
+def train_pack(
+    members: Sequence[Member], pack_folder: Path, settings: TrainingSettings, micro_batch: int | None = None
+) -> Iterator[Event]:
     """Trains the members from the pack's checkpoint, or from the start, until each has its `done.json`.
 
     All of them share base, budget and kind. A row whose numbers stop being finite keeps its slot and changes no
@@ -210,7 +212,7 @@ def train_pack(members: Sequence[Member], pack_folder: Path, settings: TrainingS
         while step < n_steps and len(died_at) < len(rows):
             rates = [lr_at(step, n_steps, member.cell.optimiser) for member in rows]
             lr_K = torch.tensor(rates, dtype=torch.float64, device=device)
-            loss_K, norm_K = trainer.step_(batch_at(step), lr_K)
+            loss_K, norm_K = trainer.step_(batch_at(step), lr_K, micro_batch)
             dead = [slot for slot, lives in enumerate(trainer.alive_K.tolist()) if not lives]
             died_at |= {slot: step for slot in dead if slot not in died_at}
             step += 1

@@ -2,24 +2,27 @@
 
 import time
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
 from rankscope.base.atomic import write_json
 from rankscope.base.precision import PrecisionPlan
 from rankscope.engine.switches import ALL_ON, Switches
 from rankscope.runs.folder import write_done
 from rankscope.runs.metrics import MetricsLog
-from rankscope.train.arms import dropout_stream, write_arm
-from rankscope.train.batches import batch_stream
+from rankscope.train.arms import Arm, dropout_stream, write_arm
+from rankscope.train.batches import Batch, batch_stream
 from rankscope.train.cell import Cell
 from rankscope.train.checkpoint import Progressed, read_checkpoint, write_checkpoint
 from rankscope.train.events import Diverged, Event, Finished, Progress
 from rankscope.train.kinds import AskedKind, ExecutorKind, build_arm_of, prefix_of
 from rankscope.train.materials import Materials
-from rankscope.train.objective import objective_of
+from rankscope.train.objective import Loss, objective_of
 from rankscope.train.schedule import lr_at
 
 METRICS, CHECKPOINT, DIVERGED, TIMING = "metrics.jsonl", "checkpoint.safetensors", "diverged.json", "timing.json"
@@ -46,14 +49,20 @@ class TrainingSettings:
 
 
 def train_cell(
-    materials: Materials, folder: Path, settings: TrainingSettings, kind: ExecutorKind = "reference"
+    materials: Materials,
+    folder: Path,
+    settings: TrainingSettings,
+    kind: ExecutorKind = "reference",
+    micro_batch: int | None = None,
 ) -> Iterator[Event]:
     """Trains a cell from its checkpoint, or from the start, until `done.json` stands in its folder.
 
-    On the CPU, everything that `done.json` hashes is a function of the materials, the kind, `early_frac`, `log_every`,
-    the machine and the number of threads alone: an interrupted and resumed training leaves the same bytes as an
-    uninterrupted one. On an accelerator the order of sums may differ from run to run, and so may the last bits.
-    Times go to `timing.json`, which is not hashed. A loss, gradient or weight that is not finite ends the training.
+    A step takes its batch in passes of `micro_batch` items, or at once.
+    On the CPU, everything that `done.json` hashes is a function of the materials, the kind, `micro_batch`,
+    `early_frac`, `log_every`, the machine and the number of threads alone: an interrupted and resumed training leaves
+    the same bytes as an uninterrupted one. On an accelerator the order of sums may differ from run to run, and so may
+    the last bits. Times go to `timing.json`, which is not hashed. A loss, gradient or weight that is not finite ends
+    the training.
     """
     cell, base, key = materials.cell, materials.base, materials.key
     device, n_steps = torch.device(settings.device), cell.budget.n_steps
@@ -83,13 +92,9 @@ def train_cell(
             lr = lr_at(step, n_steps, spec)
             for group in optimiser.param_groups:
                 group["lr"] = lr
-            with (
-                dropout_stream(arm, cell.seeds.dropout, step),
-                reference_precision(kind, cell, device),
-            ):
-                loss = loss_of(arm.model, batch_at(step))
             optimiser.zero_grad()
-            loss.backward()
+            with dropout_stream(arm, cell.seeds.dropout, step):
+                loss = add_gradients(arm, batch_at(step), loss_of, reference_precision(kind, cell, device), micro_batch)
             grad_norm = torch.nn.utils.clip_grad_norm_(parameters, spec.clip)
             finite = bool(torch.isfinite(loss) & torch.isfinite(grad_norm))
             if not finite:
@@ -117,6 +122,22 @@ def train_cell(
     time_s = time_before_s + time.monotonic() - started
     conclude(folder, step, None if finite else step, time_s, device)
     yield Finished(key, cell, folder, kind, was_cached=False) if finite else Diverged(key, cell, folder, kind, step)
+
+
+def add_gradients(
+    arm: Arm, batch: Batch, loss_of: Loss, precision: AbstractContextManager[object], micro_batch: int | None = None
+) -> Float[Tensor, ""]:
+    """Adds the batch's gradients to the arm's parameters, one pass after the other, and returns the loss."""
+    total: Tensor | None = None
+    for part, share in batch.parts(micro_batch):
+        with precision:
+            loss = loss_of(arm.model, part)
+        if share is not None:
+            loss = loss * share
+        loss.backward()
+        total = loss.detach() if total is None else total + loss.detach()
+    assert total is not None
+    return total
 
 
 def early_step_of(n_steps: int, early_frac: float = EARLY_FRAC) -> int:

@@ -17,4 +17,3 @@ def base_folder(tiny_model_folder: Callable[[str], Path]) -> Path:
 def toy_skill(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every task name stands for the toy skill."""
     monkeypatch.setattr("rankscope.train.materials.load_items", tiny.copy_items)
-    monkeypatch.setattr("rankscope.train.cost.load_items", tiny.copy_items)

@@ -23,6 +23,7 @@ from rankscope.lm.bases import load_base
 from rankscope.runs.folder import is_finished, read_done
 from rankscope.runs.metrics import read_metrics
 from rankscope.tasks.catalog import load_items
+from rankscope.train import local, work
 from rankscope.train.batches import batch_of
 from rankscope.train.cell import Cell
 from rankscope.train.events import Diverged, Event, Executor, Finished, Progress
@@ -205,6 +206,28 @@ def test_threads_of_the_caller_are_left_alone(tmp_path: Path, base_folder: Path)
     with closing(executor.train([tiny.copy_cell(base_folder, "lora")])) as events:
         assert isinstance(next(events), Progress)
         assert torch.get_num_threads() == before
+
+
+def test_what_does_not_fit_at_once_is_taken_in_passes_and_resumed_so(
+    tmp_path: Path, base_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cell = tiny.copy_cell(base_folder, "lora")
+    whole = train_one(tmp_path / "whole", cell)[-1]
+    with monkeypatch.context() as tight:
+        tight.setattr(work.Fit, "need", lambda _self, _cells, n_items: n_items * 2**30)
+        tight.setattr(local, "free_bytes", lambda _device: 3 * 2**30)
+        executor = LocalExecutor(tmp_path / "cut", device="cpu", checkpoint_every_s=0.0)
+        assert [job.micro_batch for job in executor.plan([cell]).jobs] == [2]
+        with closing(executor.train([cell])) as events:
+            next(events)
+            next(events)
+    passes = train_one(tmp_path / "cut", cell)[-1]  # there is room again, but it began in passes
+    assert isinstance(whole, Finished)
+    assert isinstance(passes, Finished)
+    assert json.loads((passes.folder / "cell.json").read_text())["micro_batch"] == 2
+    ours, theirs = (read_adapter(end.folder / "adapter") for end in (passes, whole))
+    for site, factors in theirs.items():
+        torch.testing.assert_close(ours[site].delta_OI(), factors.delta_OI(), rtol=1e-3, atol=1e-5)
 
 
 def test_a_cell_given_twice_is_reported_once(tmp_path: Path, base_folder: Path) -> None:

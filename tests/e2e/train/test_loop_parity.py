@@ -1,5 +1,6 @@
 """Our decoder against transformers and PEFT: fifty steps of the same training, and the executors as a whole."""
 
+from contextlib import nullcontext
 from dataclasses import fields, replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from rankscope.train.kinds import build_arm_of, prefix_of, resolve_kind
 from rankscope.train.loss import answer_loss
 from rankscope.train.materials import Materials
 from rankscope.train.schedule import lr_at
+from rankscope.train.training import add_gradients
 
 N_STEPS = 50
 DOWN = {"gpt2": "*.c_proj", "llama": "*.down_proj", "qwen2": "*.v_proj", "mistral": "*.q_proj"}
@@ -98,3 +100,20 @@ def test_what_our_decoder_can_not_train_goes_to_the_reference(tiny_model_folder)
     assert resolve_kind("loop", base, cell.override(precision="bf16")) == "loop"
     base.model.config.reorder_and_upcast_attn = True
     assert resolve_kind("auto", base, cell) == "reference"
+
+
+@pytest.mark.parametrize("kind", ["reference", "loop"])
+def test_a_batch_in_passes_has_the_gradients_of_the_whole(tiny_model_folder, kind):
+    cell = tiny.copy_cell(tiny_model_folder("gpt2"), "lora")
+    base = load_base(cell.base)
+    base = replace(base, model=base.model.double())
+    items = tiny.copy_items("copy", "train", cell.budget.n_items, 0, base.tokenizer)
+    batch = batch_stream(items, cell.budget, 0, torch.device("cpu"))(0)
+    found = []
+    for micro_batch in (None, 3, 1):
+        arm = build_arm_of(kind, base, cell)
+        loss = add_gradients(arm, batch, answer_loss, nullcontext(), micro_batch)
+        found.append([loss, *(parameter.grad for parameter in arm.parameters.values())])
+    for ours, whole in ((found[1], found[0]), (found[2], found[0])):
+        for tensor, expected in zip(ours, whole, strict=True):
+            torch.testing.assert_close(tensor, expected, rtol=0, atol=1e-12)

@@ -10,10 +10,12 @@ from fp64 import computing_in_fp64
 
 from rankscope.adapters.read import read_adapter
 from rankscope.lm.bases import load_base
+from rankscope.lm.read_decoder import read_decoder
 from rankscope.train import packed
 from rankscope.train.batches import batch_stream
 from rankscope.train.cell import LoraSpec
 from rankscope.train.events import Diverged, Finished
+from rankscope.train.job import Job
 from rankscope.train.kinds import NO_PREFIXES, build_arm_of, prefixes_of
 from rankscope.train.local import LocalExecutor
 from rankscope.train.loss import answer_loss
@@ -249,8 +251,17 @@ def test_a_stopped_pack_is_replayed_from_its_plan_and_checkpoint(tiny_model_fold
 
 def test_only_what_saves_work_is_packed(tiny_model_folder, tmp_path):
     base = load_base(str(tiny_model_folder("gpt2")))
+    decoder = read_decoder(base.model)
     low, high = cells_of(base.name, SPECS[:1] * 3), cells_of(base.name, SPECS[2:3] * 3)
-    assert pack_gain(base, low) == 1 < LEAST_GAIN < pack_gain(base, high)
+    assert pack_gain(base, decoder, low) == 1 < LEAST_GAIN < pack_gain(base, decoder, high)
     dropout = high[0].override(arm=high[0].arm.model_dump() | {"dropout": 0.5})
     jobs = plan_jobs([*low, *high, dropout], lambda name: base, tmp_path)
-    assert jobs == [*((cell,) for cell in low), tuple(high), (dropout,)]
+    assert jobs == [*(Job((cell,)) for cell in low), Job(tuple(high)), Job((dropout,))]
+    assert [len(job.cells) for job in plan_jobs(high, lambda name: base, tmp_path, most_rows=lambda _: 2)] == [2, 1]
+
+
+def test_when_asked_for_cells_of_several_seeds_are_one_pack(tiny_model_folder, tmp_path):
+    base = load_base(str(tiny_model_folder("gpt2")))
+    cells = cells_of(base.name, SPECS[:2], (0, 1))
+    (job,) = plan_jobs(cells, lambda name: base, tmp_path, always=True)
+    assert job.cells == tuple(cells)  # seed by seed, so that rows with the same batches are neighbours

@@ -13,8 +13,11 @@ class FakeExecutor:
     def __init__(self, step_s: float) -> None:
         self.step_s = step_s
 
-    def estimate_seconds(self, cells: list[Cell]) -> float:
-        return self.step_s * sum(cell.budget.n_steps for cell in cells)
+    def plan(self, cells: list[Cell]) -> list[Cell]:
+        return cells
+
+    def estimate_seconds(self, work: list[Cell]) -> float:
+        return self.step_s * sum(cell.budget.n_steps for cell in work)
 
 
 @pytest.mark.parametrize(("step_s", "said"), [(7.2, "100 steps: about 12 min.\n"), (0.5, "")])

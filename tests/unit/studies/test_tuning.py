@@ -6,6 +6,7 @@ from rankscope.lm.bases import load_base
 from rankscope.studies import tuning
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.rates import RateScore, RateTable, settings_hash
+from rankscope.studies.stages import Sitting
 from rankscope.studies.tuning import run_tuning
 from rankscope.train.cell import Budget, FullSpec, LoraSpec
 
@@ -38,14 +39,14 @@ PEAKS = {"direct/HashChain/rank 1": 0.01, "direct/HashChain/rank 2": 0.08, "dire
 def test_rates_are_chosen_by_score_and_an_open_edge_is_told(tmp_path, monkeypatch, capsys):
     tried: list[dict[str, float]] = []
 
-    def score_by_distance(_plan, rates, _folder, _device, _workers, scores):
+    def score_by_distance(_plan, rates, _sitting, scores):
         tried.append(rates)
         for name, rate in rates.items():
             distance = -abs(math.log(rate / PEAKS[name]))
             scores.setdefault(name, {})[f"{rate:g}"] = RateScore(primary=distance, nats=None)
 
     monkeypatch.setattr(tuning, "_try_rates", score_by_distance)
-    run_tuning(PLAN, tmp_path, "cpu", 1)
+    run_tuning(PLAN, Sitting(tmp_path, "cpu", 1))
     table = RateTable.model_validate_json((tmp_path / tuning.RATES_FILE).read_text())
     assert table.rates == {
         "direct/HashChain/rank 1": 0.01,
