@@ -1,10 +1,13 @@
 """Ways to train an adapter, as things that take a step when told to."""
 
 import contextlib
+import multiprocessing
 import tempfile
 import threading
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +101,46 @@ def our_pack(case: Case, n_rows: int) -> Step:
         count += 1
 
     return step
+
+
+@contextlib.contextmanager
+def in_processes(build: Callable[[Case, int], Step], case: Case, n_processes: int) -> Iterator[Step]:
+    """A step of `build(case, 1)` in each of several one-thread processes at once; `build` is importable by name."""
+    context = multiprocessing.get_context("spawn")
+    pipes = []
+    workers = []
+    for _ in range(n_processes):
+        ours, theirs = context.Pipe()
+        workers.append(context.Process(target=_serve_steps, args=(build, replace(case), theirs), daemon=True))
+        workers[-1].start()
+        theirs.close()
+        pipes.append(ours)
+    for pipe in pipes:
+        pipe.recv()
+
+    def step() -> None:
+        for pipe in pipes:
+            pipe.send(None)
+        for pipe in pipes:
+            pipe.recv()
+
+    try:
+        yield step
+    finally:
+        for worker, pipe in zip(workers, pipes, strict=True):
+            worker.kill()
+            worker.join()
+            pipe.close()
+
+
+def _serve_steps(build: Callable[[Case, int], Step], case: Case, pipe: Connection) -> None:
+    torch.set_num_threads(1)
+    step = build(case, 1)
+    with contextlib.suppress(EOFError):
+        while True:
+            pipe.send(None)
+            pipe.recv()
+            step()
 
 
 @contextlib.contextmanager

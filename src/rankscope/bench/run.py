@@ -18,7 +18,7 @@ from rankscope.base.machine import machine_facts
 from rankscope.base.paths import cache_root
 from rankscope.base.precision import FP32, PrecisionPlan
 from rankscope.base.timing import seconds
-from rankscope.bench.arms import Step, our_loop, our_pack, peft_with_trainer, tuned_peft
+from rankscope.bench.arms import Step, in_processes, our_loop, our_pack, peft_with_trainer, tuned_peft
 from rankscope.bench.cases import Case
 from rankscope.engine.probe import Shape, cached_probe
 from rankscope.engine.switches import Switches
@@ -90,6 +90,9 @@ def _arms(case: Case, n_rows: int, trainer: bool, stack: contextlib.ExitStack) -
     kernel, autocast = _fastest(choices, lambda choice: tuned_peft(case, 1, *choice))
     note = f"{kernel} attention, {'bf16' if autocast else 'fp32'}"
     yield _timed(TUNED, n_rows, lambda: tuned_peft(case, n_rows, kernel, autocast), note)
+    each = torch.get_num_threads()
+    theirs = in_processes(partial(tuned_peft, kernel=kernel, autocast=autocast), case, each)
+    yield _timed(f"A4 as A3, {each} processes", each, lambda: stack.enter_context(theirs), f"{note}, one thread each")
     switches, named = OFF, "ours, all switches off"
     yield _timed(named, n_rows, lambda: our_loop(case, n_rows, OFF), "fp32")
     for switch in LADDER:
@@ -98,6 +101,8 @@ def _arms(case: Case, n_rows: int, trainer: bool, stack: contextlib.ExitStack) -
     plan = _plan(case)
     if plan != FP32:
         yield _timed("ours + probed precision", n_rows, lambda: our_loop(case, n_rows, plan=plan), plan.name)
+    ours = in_processes(partial(our_loop, plan=plan), case, each)
+    yield _timed(f"ours, {each} processes", each, lambda: stack.enter_context(ours), f"{plan.name}, one thread each")
     if n_rows > 1:
         yield _timed("ours, packed", n_rows, lambda: our_pack(case, n_rows), "fp32")
 

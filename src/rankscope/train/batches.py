@@ -6,7 +6,7 @@ from functools import lru_cache
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from rankscope.base.errors import BadInput
@@ -25,7 +25,7 @@ class Batch:
     rows_N: Int[np.ndarray, " N"]
     """Which of the items these are."""
 
-    def parts(self, n_items: int | None) -> Iterator[tuple["Batch", Float[Tensor, ""] | None]]:
+    def parts(self, n_items: int | None) -> Iterator[tuple["Batch", float | None]]:
         """Pieces of that many items, each with its share of the loss's positions; the whole, without one, for None."""
         if n_items is None or n_items >= len(self.rows_N):
             yield self, None
@@ -33,7 +33,7 @@ class Batch:
         for first in range(0, len(self.rows_N), n_items):
             some = slice(first, first + n_items)
             part = Batch(self.tokens_NT[some], self.predicts_NT[some], self.rows_N[some])
-            yield part, part.predicts_NT.sum() / self.predicts_NT.sum()
+            yield part, int(part.predicts_NT.sum()) / int(self.predicts_NT.sum())
 
 
 @lru_cache(maxsize=4)

@@ -11,8 +11,9 @@ def test_every_arm_is_timed_beside_the_others():
     case = CASES["smoke"]
     rows = charged(run_case(case, n_rows=2, repeats=2), case)
     arms = [row.arm for row in rows]
-    assert arms[:3] == [TRAINER, TUNED, "ours, all switches off"]
-    assert arms[-1] == "ours, packed"
+    each = torch.get_num_threads()
+    assert arms[:4] == [TRAINER, TUNED, f"A4 as A3, {each} processes", "ours, all switches off"]
+    assert arms[-2:] == [f"ours, {each} processes", "ours, packed"]
     for row in rows:
         assert row.low <= row.seconds_per_step <= row.high
         assert row.ratio_to_A1 > 0
