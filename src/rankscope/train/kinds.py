@@ -53,7 +53,7 @@ def prefixes_of(together: Sequence[Materials], folder: Path, switches: Switches 
     n_streams = len({(one.items.content_hash, one.cell.seeds.order) for one in together})
     returns = first.cell.budget.n_epochs > 1 or n_streams > len(items_of)
     decoder = read_decoder(first.base.model).in_precision(PrecisionPlan.of(first.cell.precision))
-    layer = min(_lowest_layer(decoder, one) for one in together)
+    layer = min(lowest_layer(decoder, one.base, one.cell) for one in together)
     if not (switches.prefix and returns and layer > 0):
         return {}
     identity = f"{first.base.content_hash}|{first.cell.precision}"
@@ -70,8 +70,8 @@ def prefix_of(alone: Materials, folder: Path, switches: Switches = ALL_ON) -> Pr
     return prefixes_of([alone], folder, switches).get(alone.items.content_hash)
 
 
-def _lowest_layer(decoder: Decoder, materials: Materials) -> int:
-    spec = materials.cell.arm
-    if isinstance(spec, FullSpec):
+def lowest_layer(decoder: Decoder, base: Base, cell: Cell) -> int:
+    """The first layer in which the cell changes anything."""
+    if isinstance(cell.arm, FullSpec):
         return 0
-    return decoder.lowest_layer(resolve_sites(materials.base.model, spec.placement))
+    return decoder.lowest_layer(resolve_sites(base.model, cell.arm.placement))

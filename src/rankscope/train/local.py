@@ -54,7 +54,8 @@ class LocalExecutor:
         self.settings = TrainingSettings(str(resolve_device(device)), executor, early_frac, checkpoint_every_s)
         self._workers, self._threads = workers, n_threads
         self._trainer = CellTrainer(self.root, self.settings)
-        self._step_s: dict[str, float] = {}
+        self._step_s: dict[int, dict[str, float]] = {}
+        """Threads -> shape of a job -> seconds per step."""
 
     def train(self, cells: Sequence[Cell]) -> Iterator[Event]:
         """Trains every cell not yet done; a cell that is given twice is trained and reported once.
@@ -73,7 +74,7 @@ class LocalExecutor:
         """How the cells would be trained here and now. Raises BadInput when one does not fit into memory."""
         cells = list(dict.fromkeys(cells))
         device = torch.device(self.settings.device)
-        fit = Fit(self._trainer.base)
+        fit = Fit(self._trainer.base, self.settings.executor)
         n_threads = 1 if self._threads == "auto" else self._threads
         room = Room(free_bytes(device), max(1, n_cores() // n_threads) if device.type == "cpu" else 1)
         n_workers = plan_workers(fit, cells, room, None if self._workers == "auto" else self._workers)
@@ -98,9 +99,11 @@ class LocalExecutor:
         if self._seconds(jobs, 1) < WORTH_S:
             return most_workers, 1
         among = choices(n_cores(), min(most_workers, len(jobs)))
-        longest = max(jobs, key=lambda job: self._step_s[job_shape(job)] * job.cells[0].budget.n_steps)
-        step_s = self._step_s[job_shape(longest)]
-        return fastest_choice(longest, step_s, among, self.settings.device, self.settings.executor, cache_root())
+        step_s = self._step_s[1]
+        longest = max(jobs, key=lambda job: step_s[job_shape(job)] * job.cells[0].budget.n_steps)
+        return fastest_choice(
+            longest, step_s[job_shape(longest)], among, self.settings.device, self.settings.executor, cache_root()
+        )
 
     def _train(self, work: Work) -> Iterator[Event]:
         if work.n_workers == 1:
@@ -122,12 +125,13 @@ class LocalExecutor:
 
     def _seconds(self, jobs: Sequence[Job], n_threads: int) -> float:
         """Of all steps, one worker at it; shapes are measured once."""
+        step_s = self._step_s.setdefault(n_threads, {})
         with threads(n_threads):
             for job in jobs:
-                if job_shape(job) not in self._step_s:
-                    step_s = measure_step_seconds(job, self.settings.device, executor=self.settings.executor)
-                    self._step_s[job_shape(job)] = step_s
-        return estimate_seconds(jobs, self._step_s)
+                if job_shape(job) not in step_s:
+                    measured_s = measure_step_seconds(job, self.settings.device, executor=self.settings.executor)
+                    step_s[job_shape(job)] = measured_s
+        return estimate_seconds(jobs, step_s)
 
     def _train_here(self, work: Work) -> Iterator[Event]:
         for job in work.jobs:

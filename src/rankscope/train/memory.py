@@ -9,11 +9,13 @@ import torch
 
 from rankscope.base.precision import PrecisionPlan
 from rankscope.engine.pack import padded_rank
+from rankscope.engine.prefix import MEMORY_BYTES
 from rankscope.lm.bases import Base
 from rankscope.lm.decoder import Block, Decoder, LinearMap
 from rankscope.lm.read_decoder import read_decoder
 from rankscope.lm.sites import linear_sites, resolve_sites
 from rankscope.train.cell import Cell, FullSpec, LoraSpec
+from rankscope.train.kinds import ExecutorKind, lowest_layer
 
 PROCESS_BYTES = 450 * 2**20
 """A process with torch and transformers imported, before it has loaded anything (resident, as seen on Linux)."""
@@ -39,17 +41,22 @@ class BatchShape:
     """Tokens of an item that the loss is on."""
 
 
-def bytes_needed(base: Base, cells: Sequence[Cell], batch: BatchShape, decodable: bool = True) -> int:
+def bytes_needed(base: Base, cells: Sequence[Cell], batch: BatchShape, kind: ExecutorKind) -> int:
     """Memory that one process needs to train the cells together, `batch.n_items` items per pass.
 
-    `decodable` says whether our decoder trains them. Within a quarter of what is measured, tests/unit/train says.
+    What backward keeps, the largest part as a rule, is within a tenth of what autograd really keeps
+    (tests/unit/train/test_memory.py).
     """
-    decoder_or_none = read_decoder(base.model) if decodable else None
+    decoder = None if kind == "reference" else read_decoder(base.model)
+    lowest = 0 if decoder is None else min(lowest_layer(decoder, base, cell) for cell in cells)
     values = sum(STATE_COPIES * n_trained(base, cell) for cell in cells)
-    per_token = _values_per_token(base, cells, decoder_or_none) + batch.n_completion  # the last block's mask
-    values += batch.n_items * batch.n_tokens * len(cells) * per_token
+    values += (
+        batch.n_items * batch.n_tokens * len(cells) * (_values_per_token(base, decoder, lowest) + batch.n_completion)
+    )
     values += LOGIT_COPIES * len(cells) * batch.n_items * batch.n_completion * base.model.config.vocab_size
-    return PROCESS_BYTES + _weight_bytes(base, cells[0]) + BYTES * values
+    budget = cells[0].budget
+    cached = budget.n_items * batch.n_tokens * _width(base) if lowest > 0 and budget.n_epochs > 1 else 0
+    return PROCESS_BYTES + _weight_bytes(base, cells[0]) + BYTES * values + min(BYTES * cached, MEMORY_BYTES)
 
 
 def n_trained(base: Base, cell: Cell) -> int:
@@ -70,21 +77,17 @@ def _weight_bytes(base: Base, cell: Cell) -> int:
     return n_weights * (BYTES + (2 if in_bf16 else 0))
 
 
-def _values_per_token(base: Base, cells: Sequence[Cell], decoder: Decoder | None) -> int:
+def _values_per_token(base: Base, decoder: Decoder | None, lowest: int) -> int:
     """What one token of one cell keeps alive until backward has passed, and what passes by."""
     if decoder is None:
-        config = base.model.config.get_text_config()
-        per_layer = round(16 * config.hidden_size * REFERENCE_SHARE)
-        return int(config.num_hidden_layers * per_layer + PASSING * 4 * config.hidden_size)
-    lowest = min(_lowest_layer(base, cell, decoder) for cell in cells)
+        n_layers = int(base.model.config.get_text_config().num_hidden_layers)
+        return n_layers * round(16 * _width(base) * REFERENCE_SHARE) + PASSING * 4 * _width(base)
     kept = sum(kept_values(block) for block in decoder.blocks[lowest:])
     return kept + PASSING * max(_n_in(block.mlp_out) for block in decoder.blocks)
 
 
-def _lowest_layer(base: Base, cell: Cell, decoder: Decoder) -> int:
-    if isinstance(cell.arm, FullSpec):
-        return 0
-    return decoder.lowest_layer(resolve_sites(base.model, cell.arm.placement))
+def _width(base: Base) -> int:
+    return int(base.model.config.get_text_config().hidden_size)
 
 
 def kept_values(block: Block) -> int:

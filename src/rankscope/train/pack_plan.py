@@ -48,8 +48,10 @@ def plan_jobs(
     for cell in cells:
         base = base_of(cell.base)
         if cell not in taken and why_not_packed(base, cell) is None:
-            decoder = read.setdefault(cell.base, read_decoder(base.model))
-            groups.setdefault(_budget_of(cell) if always else _alike(base, decoder, cell), []).append(cell)
+            if cell.base not in read:
+                read[cell.base] = read_decoder(base.model)
+            alike = _budget_of(cell) if always else _alike(base, read[cell.base], cell)
+            groups.setdefault(alike, []).append(cell)
     for group in groups.values():
         base = base_of(group[0].base)
         jobs += _packs(base, read[group[0].base], sorted(group, key=_seeds_of), always, most_rows)

@@ -8,7 +8,7 @@ from rankscope.base.errors import BadInput
 from rankscope.lm.bases import Base
 from rankscope.train.cell import Cell
 from rankscope.train.job import Job
-from rankscope.train.kinds import why_not_loop
+from rankscope.train.kinds import AskedKind, resolve_kind
 from rankscope.train.materials import first_items
 from rankscope.train.memory import BatchShape, bytes_needed
 
@@ -40,19 +40,21 @@ class Work:
 
     def describe(self) -> str:
         """One line: how many at a time, together or not, and the memory."""
-        n_cells = sum(len(job.cells) for job in self.jobs)
         packs = [job for job in self.jobs if len(job.cells) > 1]
-        parts = [f"{n_cells} {'training' if n_cells == 1 else 'trainings'}"]
-        if packs:
-            parts.append(f"{sum(len(job.cells) for job in packs)} of them in {len(packs)} packs")
         small = [job for job in self.jobs if job.micro_batch is not None]
+        parts = [_count(sum(len(job.cells) for job in self.jobs), "training")]
+        if packs:
+            parts.append(f"{sum(len(job.cells) for job in packs)} of them in {_count(len(packs), 'pack')}")
         if small:
             parts.append(f"{len(small)} in passes of {min(job.micro_batch or 0 for job in small)} items or more")
-        workers = f"{self.n_workers} {'worker' if self.n_workers == 1 else 'workers'}"
-        threads = "1 thread" if self.n_threads == 1 else f"{self.n_threads} threads"
-        each = "each" if self.n_workers > 1 else ""
-        memory = f"at most {self.worker_bytes / GIB:.1f} GiB {each}".strip()
-        return f"{', '.join(parts)}; {workers} of {threads}, {memory} of {self.free_bytes / GIB:.1f} free."
+        crew = f"{_count(self.n_workers, 'worker')} of {_count(self.n_threads, 'thread')}"
+        each = " each" if self.n_workers > 1 else ""
+        memory = f"at most {self.worker_bytes / GIB:.1f} GiB{each} of {self.free_bytes / GIB:.1f} free"
+        return f"{', '.join(parts)}; {crew}, {memory}."
+
+
+def _count(n: int, noun: str) -> str:
+    return f"{n} {noun}" if n == 1 else f"{n} {noun}s"
 
 
 @dataclass
@@ -60,6 +62,7 @@ class Fit:
     """Whether cells fit into memory, and how."""
 
     base_of: Callable[[str], Base]
+    executor: AskedKind = "auto"
     _shapes: dict[tuple[str, str, int], BatchShape] = field(default_factory=dict)
     _needs: dict[tuple[object, ...], int] = field(default_factory=dict)
 
@@ -71,7 +74,7 @@ class Fit:
         if key not in self._needs:
             base = self.base_of(first.base)
             shape = replace(self._shape(first), n_items=n_items)
-            self._needs[key] = bytes_needed(base, cells, shape, why_not_loop(base, first) is None)
+            self._needs[key] = bytes_needed(base, cells, shape, resolve_kind(self.executor, base, first))
         return self._needs[key]
 
     def micro_batch(self, cells: Sequence[Cell], budget: float, least: int = 1) -> int | None:

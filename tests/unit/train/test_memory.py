@@ -68,10 +68,15 @@ def test_trained_values_by_hand():
 def test_need_grows_with_rows_items_and_what_is_above_the_lowest_site():
     base, cell = base_of("wide"), tiny.copy_cell("x", "lora")
     shape = BatchShape(N_ITEMS, N_TOKENS, 8)
-    one = bytes_needed(base, [cell], shape)
-    assert bytes_needed(base, [cell] * 2, shape) > one < bytes_needed(base, [cell], BatchShape(32, N_TOKENS, 8))
+    one = bytes_needed(base, [cell], shape, "loop")
+    assert bytes_needed(base, [cell] * 2, shape, "loop") > one
+    assert bytes_needed(base, [cell], BatchShape(2 * N_ITEMS, N_TOKENS, 8), "loop") > one
+    assert bytes_needed(base, [cell], shape, "reference") > one
     top = cell.override(arm=LoraSpec(rank=2, placement=("*.h.1.*",)).model_dump())
-    assert bytes_needed(base, [top], shape) < one < bytes_needed(base, [cell], shape, decodable=False)
+    assert bytes_needed(base, [top], shape, "loop") < one
+    once = top.override(budget=top.budget.model_dump() | {"n_epochs": 1})
+    cached = bytes_needed(base, [top], shape, "loop") - bytes_needed(base, [once], shape, "loop")
+    assert cached == top.budget.n_items * N_TOKENS * 64 * 4  # the prefix, item by item
 
 
 def test_there_is_memory():

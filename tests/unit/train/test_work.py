@@ -61,7 +61,7 @@ def test_a_pack_has_as_many_rows_as_fit():
 def test_work_says_what_it_is():
     jobs = (Job((CELL,) * 3), Job((CELL,), 8), Job((CELL,), 4))
     assert Work(jobs, 2, 1, 3 * GIB, 8 * GIB).describe() == (
-        "5 trainings, 3 of them in 1 packs, 2 in passes of 4 items or more; 2 workers of 1 thread, "
+        "5 trainings, 3 of them in 1 pack, 2 in passes of 4 items or more; 2 workers of 1 thread, "
         "at most 3.0 GiB each of 8.0 free."
     )
     assert Work((Job((CELL,)),), 1, 2, GIB, 8 * GIB).describe() == (
