@@ -50,10 +50,10 @@ def bytes_needed(base: Base, cells: Sequence[Cell], batch: BatchShape, kind: Exe
     decoder = None if kind == "reference" else read_decoder(base.model)
     lowest = 0 if decoder is None else min(lowest_layer(decoder, base, cell) for cell in cells)
     values = sum(STATE_COPIES * n_trained(base, cell) for cell in cells)
-    values += (
-        batch.n_items * batch.n_tokens * len(cells) * (_values_per_token(base, decoder, lowest) + batch.n_completion)
-    )
-    values += LOGIT_COPIES * len(cells) * batch.n_items * batch.n_completion * base.model.config.vocab_size
+    per_token = _values_per_token(base, decoder, lowest) + batch.n_completion  # the mask of the last layer's queries
+    values += len(cells) * batch.n_items * batch.n_tokens * per_token
+    n_words = int(base.model.config.get_text_config().vocab_size)
+    values += LOGIT_COPIES * len(cells) * batch.n_items * batch.n_completion * n_words
     budget = cells[0].budget
     cached = budget.n_items * batch.n_tokens * _width(base) if lowest > 0 and budget.n_epochs > 1 else 0
     return PROCESS_BYTES + _weight_bytes(base, cells[0]) + BYTES * values + min(BYTES * cached, MEMORY_BYTES)
