@@ -97,8 +97,9 @@ class _AdaptedLinear(torch.autograd.Function):
         narrow = [grad_KMO[part.rows] @ part.scaled_B_KOR for part in parts]
         gradients: list[Tensor | None] = []
         for part, grad_h_KMR in zip(parts, narrow, strict=True):
-            grad_B_KOR = grad_KMO[part.rows].transpose(1, 2) @ _down(x_KMI, part)
-            gradients += [_up(grad_h_KMR, x_KMI, part), grad_B_KOR.mul_(part.scale_K[:, None, None]), None]
+            grad_B_KRO = _down(x_KMI, part).mT @ grad_KMO[part.rows]  # with the narrow factor first it is faster
+            grad_B_KOR = grad_B_KRO.mul_(part.scale_K[:, None, None]).mT
+            gradients += [_up(grad_h_KMR, x_KMI, part), grad_B_KOR, None]
         grad_x = _grad_x(grad_KMO, weight_OI, parts, narrow) if ctx.needs_input_grad[0] else None
         if grad_x is not None:
             grad_x = (grad_x.sum(0) if len(x_KMI) < ctx.n_rows else grad_x).reshape(ctx.x_shape)

@@ -96,7 +96,7 @@ class AdaptedSite:
             A_RI, B_OR = self._A_RI.to(x.dtype), (self._B_OR * self._scale_1).to(x.dtype)
             return frozen(x) + (x @ A_RI.T) @ B_OR.T
         row = RowFactors(0, self._A_RI[None], self._B_OR[None], self._scale_1)
-        return LowRankOp(1, (row,))(x, frozen)[0]
+        return LowRankOp(1, (row,))(x, frozen).squeeze(0)
 
 
 def adapter_ops(weights: AdapterWeights, like: Tensor) -> dict[str, SiteOp]:
