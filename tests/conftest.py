@@ -35,3 +35,9 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
         return made[family]
 
     return folder
+
+
+@pytest.fixture(params=["cpu", *(["cuda"] if torch.cuda.is_available() else [])])
+def device(request: pytest.FixtureRequest) -> torch.device:
+    """The CPU, and a GPU where there is one."""
+    return torch.device(request.param)

@@ -27,7 +27,7 @@ DOWN = {"gpt2": "*.c_proj", "llama": "*.down_proj", "qwen2": "*.v_proj", "mistra
 def trained(kind, base, cell, items, prefix=None, switches=ALL_ON):
     """Losses of every step, and the trained tensors."""
     arm = build_arm_of(kind, base, cell, prefix, switches)
-    batch_at = batch_stream(items, cell.budget, cell.seeds.order, torch.device("cpu"))
+    batch_at = batch_stream(items, cell.budget, cell.seeds.order, base.model.device)
     optimiser = torch.optim.AdamW(arm.parameters.values(), betas=(0.9, 0.99), weight_decay=0.01)
     losses = []
     for step in range(N_STEPS):
@@ -53,11 +53,11 @@ def specs(family):
 
 @pytest.mark.parametrize("number", range(4))
 @pytest.mark.parametrize("family", FAMILIES)
-def test_fifty_steps_are_the_references(tiny_model_folder, monkeypatch, family, number):
+def test_fifty_steps_are_the_references(tiny_model_folder, monkeypatch, device, family, number):
     cell = tiny.copy_cell(tiny_model_folder(family), "lora", n_items=8 * N_STEPS)
     cell = cell.override(arm=specs(family)[number].model_dump())
     base = load_base(cell.base)
-    base = replace(base, model=base.model.double())
+    base = replace(base, model=base.model.to(device, torch.float64))
     items = tiny.copy_items("copy", "train", cell.budget.n_items, 0, base.tokenizer)
     with computing_in_fp64(monkeypatch, base.model):
         expected, theirs = trained("reference", base, cell, items)
@@ -71,14 +71,14 @@ def test_fifty_steps_are_the_references(tiny_model_folder, monkeypatch, family, 
 
 @pytest.mark.parametrize("off", [None, *(field.name for field in fields(Switches))])
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
-def test_no_switch_changes_a_training(tmp_path, monkeypatch, family, off):
+def test_no_switch_changes_a_training(tmp_path, monkeypatch, device, family, off):
     """Sites from layer 1 on, and items that come back."""
     switches = replace(ALL_ON, **({off: False} if off else {}))
     cell = tiny.copy_cell(save_tiny(family, tmp_path / family, n_layers=3), "lora", n_items=8 * N_STEPS // 2)
     placement = ["*.1.*c_proj", "*.2.*"] if family == "gpt2" else ["*.1.*down_proj", "*.2.*"]
     cell = cell.override(arm={"kind": "lora", "rank": 3, "placement": placement})
     base = load_base(cell.base)
-    base = replace(base, model=base.model.double())
+    base = replace(base, model=base.model.to(device, torch.float64))
     items = tiny.copy_items("copy", "train", cell.budget.n_items, 0, base.tokenizer)
     prefix = prefix_of(Materials(cell, "key", base, items), tmp_path, switches)
     assert (prefix is None) == (off == "prefix")
@@ -103,12 +103,12 @@ def test_what_our_decoder_can_not_train_goes_to_the_reference(tiny_model_folder)
 
 
 @pytest.mark.parametrize("kind", ["reference", "loop"])
-def test_a_batch_in_passes_has_the_gradients_of_the_whole(tiny_model_folder, kind):
+def test_a_batch_in_passes_has_the_gradients_of_the_whole(tiny_model_folder, device, kind):
     cell = tiny.copy_cell(tiny_model_folder("gpt2"), "lora")
     base = load_base(cell.base)
-    base = replace(base, model=base.model.double())
+    base = replace(base, model=base.model.to(device, torch.float64))
     items = tiny.copy_items("copy", "train", cell.budget.n_items, 0, base.tokenizer)
-    batch = batch_stream(items, cell.budget, 0, torch.device("cpu"))(0)
+    batch = batch_stream(items, cell.budget, 0, device)(0)
     found = []
     for micro_batch in (None, 3, 1):
         arm = build_arm_of(kind, base, cell)

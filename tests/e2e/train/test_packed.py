@@ -27,7 +27,6 @@ from rankscope.train.schedule import lr_at
 from rankscope.train.training import FINAL, METRICS
 
 N_STEPS = 50
-CPU = torch.device("cpu")
 SPECS = (
     LoraSpec(rank=3),
     LoraSpec(rank=1, placement=("*.c_proj",)),
@@ -54,9 +53,9 @@ def cells_of(folder, specs=SPECS, seeds=(0,), n_items=8 * N_STEPS):
     return made
 
 
-def members_of(cells, tmp_path, dtype=torch.float64):
+def members_of(cells, tmp_path, device, dtype=torch.float64):
     base = load_base(cells[0].base)
-    base = replace(base, model=base.model.to(dtype))
+    base = replace(base, model=base.model.to(device, dtype))
     return [
         Member(
             Materials(
@@ -72,7 +71,7 @@ def alone(member):
     """Losses and tensors of the reference, one cell at a time."""
     cell, base = member.cell, member.materials.base
     arm = build_arm_of("reference", base, cell)
-    batch_at = batch_stream(member.materials.items, cell.budget, cell.seeds.order, CPU)
+    batch_at = batch_stream(member.materials.items, cell.budget, cell.seeds.order, base.model.device)
     spec = cell.optimiser
     optimiser = torch.optim.AdamW(
         arm.parameters.values(), betas=(spec.beta1, spec.beta2), eps=spec.eps, weight_decay=spec.weight_decay
@@ -90,11 +89,13 @@ def alone(member):
 
 
 def run(trainer, rows, steps, micro_batch=None, prefixes=NO_PREFIXES):
-    losses = []
-    with pack_batches(rows, CPU, prefixes) as batch_at:
+    losses, device = [], trainer.pack.buckets[0].theta_KP.device
+    with pack_batches(rows, device, prefixes) as batch_at:
         for step in steps:
             rates = [lr_at(step, N_STEPS, member.cell.optimiser) for member in rows]
-            loss_K, _ = trainer.step_(batch_at(step), torch.tensor(rates, dtype=torch.float64), micro_batch)
+            loss_K, _ = trainer.step_(
+                batch_at(step), torch.tensor(rates, dtype=torch.float64, device=device), micro_batch
+            )
             losses.append(loss_K.tolist())
     return np.array(losses)
 
@@ -111,21 +112,21 @@ def check_against_the_reference(members, losses, trainer, rows):
 
 @pytest.mark.parametrize("micro_batch", [None, 3])
 @pytest.mark.parametrize(("specs", "seeds"), [(SPECS, (0,)), (SPECS[:3], (0, 1)), (SPECS[2:3], (0,))])
-def test_fifty_steps_of_every_row_are_the_references(tiny_model_folder, tmp_path, specs, seeds, micro_batch):
-    members = members_of(cells_of(tiny_model_folder("gpt2"), specs, seeds), tmp_path)
-    trainer, rows = build_pack(members, CPU)
+def test_fifty_steps_of_every_row_are_the_references(tiny_model_folder, tmp_path, device, specs, seeds, micro_batch):
+    members = members_of(cells_of(tiny_model_folder("gpt2"), specs, seeds), tmp_path, device)
+    trainer, rows = build_pack(members, device)
     check_against_the_reference(members, run(trainer, rows, range(N_STEPS), micro_batch), trainer, rows)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "mistral"])
-def test_so_they_are_for_rotary_families(tiny_model_folder, tmp_path, monkeypatch, family):
+def test_so_they_are_for_rotary_families(tiny_model_folder, tmp_path, device, monkeypatch, family):
     specs = (
         LoraSpec(rank=3),
         LoraSpec(rank=1, placement=("*.down_proj", "*.q_proj")),
         LoraSpec(kind="rslora", rank=2, placement=("*.1.*",)),
     )
-    members = members_of(cells_of(tiny_model_folder(family), specs), tmp_path)
-    trainer, rows = build_pack(members, CPU)
+    members = members_of(cells_of(tiny_model_folder(family), specs), tmp_path, device)
+    trainer, rows = build_pack(members, device)
     losses = run(trainer, rows, range(N_STEPS))
     with computing_in_fp64(monkeypatch, members[0].materials.base.model):
         check_against_the_reference(members, losses, trainer, rows)
@@ -133,34 +134,36 @@ def test_so_they_are_for_rotary_families(tiny_model_folder, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("micro_batch", [None, 3])
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
-def test_a_pack_reads_its_prefix_from_the_cache(tiny_model_folder, tmp_path, seeds, micro_batch):
+def test_a_pack_reads_its_prefix_from_the_cache(tiny_model_folder, tmp_path, device, seeds, micro_batch):
     """Rows with batches of their own have a cache of their own."""
     cells = cells_of(tiny_model_folder("gpt2"), SPECS[2:3], seeds, n_items=8 * N_STEPS // 2)
     cells = [cell.override(budget=cell.budget.model_dump() | {"n_epochs": 2}) for cell in cells]
-    members = members_of(cells, tmp_path)
+    members = members_of(cells, tmp_path, device)
     prefixes = prefixes_of([member.materials for member in members], tmp_path)
     assert [prefix.layer for prefix in prefixes.values()] == [1] * len(seeds)
     ends = []
     for used in (NO_PREFIXES, prefixes):
-        trainer, rows = build_pack(members, CPU)
+        trainer, rows = build_pack(members, device)
         ends.append((run(trainer, rows, range(N_STEPS), micro_batch, used), trainer.pack.buckets[0].theta_KP))
     np.testing.assert_allclose(ends[1][0], ends[0][0], rtol=0, atol=1e-11)
     torch.testing.assert_close(ends[1][1], ends[0][1], rtol=0, atol=1e-11)
 
 
-def test_items_that_return_in_another_order_only_are_cached_once(tiny_model_folder, tmp_path):
-    first, *_ = members_of(cells_of(tiny_model_folder("gpt2"), SPECS[2:3]), tmp_path)
+def test_items_that_return_in_another_order_only_are_cached_once(tiny_model_folder, tmp_path, device):
+    first, *_ = members_of(cells_of(tiny_model_folder("gpt2"), SPECS[2:3]), tmp_path, device)
     assert prefixes_of([first.materials], tmp_path) == {}
     other = first.cell.override(seeds=first.cell.seeds.model_dump() | {"order": 7})
     together = [first.materials, replace(first.materials, cell=other)]
     assert list(prefixes_of(together, tmp_path)) == [first.materials.items.content_hash]
 
 
-def test_a_row_that_is_not_finite_leaves_the_others_as_they_would_be_to_the_last_bit(tiny_model_folder, tmp_path):
-    members = members_of(cells_of(tiny_model_folder("gpt2")), tmp_path, torch.float32)
+def test_a_row_that_is_not_finite_leaves_the_others_as_they_would_be_to_the_last_bit(
+    tiny_model_folder, tmp_path, device
+):
+    members = members_of(cells_of(tiny_model_folder("gpt2")), tmp_path, device, torch.float32)
     ends = []
     for poisoned in (False, True):
-        trainer, rows = build_pack(members, CPU)
+        trainer, rows = build_pack(members, device)
         run(trainer, rows, range(5))
         sick = next(
             slot for slot, member in enumerate(rows) if member.spec.rank == 4 and member.spec.placement == ("*",)
@@ -181,15 +184,15 @@ def test_a_row_that_is_not_finite_leaves_the_others_as_they_would_be_to_the_last
     assert all(torch.equal(tensor, ends[1][place]) for place, tensor in ends[0].items())
 
 
-def test_rows_go_on_in_other_slots(tiny_model_folder, tmp_path):
+def test_rows_go_on_in_other_slots(tiny_model_folder, tmp_path, device):
     cells = cells_of(tiny_model_folder("gpt2"))
-    members = members_of(cells, tmp_path)
-    trainer, rows = build_pack(members, CPU)
+    members = members_of(cells, tmp_path, device)
+    trainer, rows = build_pack(members, device)
     run(trainer, rows, range(20))
     keys = [member.materials.key for member in rows]
     write_pack_checkpoint(tmp_path / "pack", trainer, keys, PackProgress(20, [[] for _ in rows], 1.0))
     whole = run(trainer, rows, range(20, N_STEPS))
-    few, few_rows = build_pack(members[::-1][:3], CPU)
+    few, few_rows = build_pack(members[::-1][:3], device)
     few_keys = [member.materials.key for member in few_rows]
     assert read_pack_checkpoint(tmp_path / "pack", few, few_keys).step == 20
     rest = run(few, few_rows, range(20, N_STEPS))
