@@ -37,6 +37,8 @@ test: $(READY)  ## every quick test
 
 bench: $(READY)  ## how fast adapters train here, beside PEFT; hours, on an idle machine
 	@$(BIN)/python benchmarks/engine.py
+	@$(BIN)/python benchmarks/first_look.py
+	@$(BIN)/python benchmarks/page.py
 
 test-all: $(READY)  ## every test, the slow ones too
 	@$(PYTEST) -n 2 tests

@@ -22,6 +22,7 @@ MEASURED_S = 3.0
 """Long enough for workers to be at it at the same time."""
 LEAST_GAIN = 1.1
 """One thread each is the default; a difference below this may be noise, and would change last digits for nothing."""
+MOST_THREADS = 16
 
 Choice = tuple[int, int]
 """(workers, threads of each)"""
@@ -31,7 +32,7 @@ def choices(n_cores: int, most_workers: int) -> list[Choice]:
     """Ways to fill the cores: one thread each first, then twice as many, ..."""
     found = [(min(n_cores, most_workers), 1)]
     n_threads = 2
-    while n_threads <= n_cores:
+    while n_threads <= min(n_cores, MOST_THREADS):
         found.append((min(n_cores // n_threads, most_workers), n_threads))
         n_threads *= 2
     return list(dict.fromkeys(found))
