@@ -260,7 +260,9 @@ def test_only_what_saves_work_is_packed(tiny_model_folder, tmp_path):
     dropout = high[0].override(arm=high[0].arm.model_dump() | {"dropout": 0.5})
     jobs = plan_jobs([*low, *high, dropout], lambda name: base, tmp_path)
     assert jobs == [*(Job((cell,)) for cell in low), Job(tuple(high)), Job((dropout,))]
-    assert [len(job.cells) for job in plan_jobs(high, lambda name: base, tmp_path, most_rows=lambda _: 2)] == [2, 1]
+    more = cells_of(base.name, SPECS[2:3] * 7)
+    few = plan_jobs(more, lambda name: base, tmp_path, most_rows=lambda _: 3)
+    assert [len(job.cells) for job in few] == [3, 3, 1]
 
 
 def test_when_asked_for_cells_of_several_seeds_are_one_pack(tiny_model_folder, tmp_path):
