@@ -100,8 +100,8 @@ def _arms(case: Case, n_rows: int, trainer: bool, stack: contextlib.ExitStack) -
     each = torch.get_num_threads()
     theirs = in_processes(partial(tuned_peft, kernel=kernel, autocast=autocast), case, each)
     yield _timed(f"A4 as A3, {each} processes", each, lambda: stack.enter_context(theirs), f"{note}, one thread each")
-    switches, named = OFF, "ours, all switches off"
-    yield _timed(named, n_rows, lambda: our_loop(case, n_rows, OFF), "fp32")
+    switches = OFF
+    yield _timed("ours, all switches off", n_rows, lambda: our_loop(case, n_rows, OFF), "fp32")
     for switch in LADDER:
         switches = Switches(**asdict(switches) | {switch: True})
         yield _timed(f"ours + {switch}", n_rows, partial(our_loop, case, n_rows, switches), "fp32")

@@ -1,8 +1,6 @@
 """Which formats are fastest here, found by timing the operations of a training step at the shapes at hand."""
 
-import json
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -11,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from rankscope.base.atomic import write_json
 from rankscope.base.machine import machine_facts
 from rankscope.base.precision import DTYPES, AttentionKernel, Format, PrecisionPlan
+from rankscope.base.remembered import remembered
 from rankscope.base.timing import seconds
 from rankscope.lm.decoder import Decoder, attend
 
@@ -80,24 +78,11 @@ def cached_probe(shape: Shape, device: torch.device, folder: Path) -> Probed:
     """`probe`, or what it found on this machine before, with these threads and this torch."""
     facts = machine_facts()
     key = "|".join(map(str, (facts["cpu"], device, torch.get_num_threads(), torch.__version__, shape)))
-    path = folder / "precision.json"
-    known = _read(path)
-    if key not in known:
-        known[key] = asdict(probe(shape, device))
-        with suppress(OSError):  # a machine without a place for it is probed again
-            write_json(path, known)
-    found = known[key]
+    return remembered(folder / "precision.json", key, lambda: probe(shape, device), asdict, _probed)
+
+
+def _probed(found: dict[str, Any]) -> Probed:
     return Probed(PrecisionPlan(**found["plan"]), found["seconds"])
-
-
-def _read(path: Path) -> dict[str, dict[str, Any]]:
-    try:
-        known = json.loads(path.read_text(encoding="utf-8"))
-        for found in known.values():
-            PrecisionPlan(**found["plan"])
-        return dict(known)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return {}
 
 
 def _products_seconds(shape: Shape, dtype: torch.dtype, device: torch.device) -> float:

@@ -32,7 +32,7 @@ from rankscope.studies.stages import (
     write_records,
 )
 from rankscope.studies.tuning import run_tuning
-from rankscope.tasks.catalog import load_items
+from rankscope.train.materials import first_items
 from rankscope.train.precision import AUTO, resolve_precision
 
 
@@ -72,9 +72,9 @@ def _precision(plan: StudyPlan, folder: Path, asked: str, device: str) -> str:
     """The plan that the run folder was frozen to, or the one to freeze it to."""
     if asked == AUTO and (folder / MANIFEST).exists():
         return str(read_manifest(folder)["resolved"].get("precision", plan.precision))
-    base, first = load_base(plan.base), plan.skills[0]
-    items = load_items(first.task, "train", first.budget.batch_size, first.seeds[0], base.tokenizer)
-    return resolve_precision(asked, base, items, first.budget.batch_size, resolve_device(device))
+    base = load_base(plan.base)
+    *_, first = next(iter(plan.cells()))
+    return resolve_precision(asked, base, first_items(first, base), first.budget.batch_size, resolve_device(device))
 
 
 def _conclude(plan: StudyPlan, trained: list[Trained], folder: Path, device: str, time_s: float) -> None:

@@ -1,16 +1,14 @@
 """Many one-thread workers, or fewer with more threads: found by training a little each way, remembered per machine."""
 
-import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from statistics import median
 
 import torch
 
-from rankscope.base.atomic import write_json
 from rankscope.base.machine import machine_facts
+from rankscope.base.remembered import remembered
 from rankscope.train.cost import job_shape, measure_step_seconds
 from rankscope.train.job import Job
 from rankscope.train.kinds import AskedKind
@@ -45,17 +43,17 @@ def fastest_choice(
 
     `step_s` is about how long a step takes. What was measured is kept in `folder` and not measured again.
     """
-    path = folder / "workers.json"
-    known = _read(path)
     n_steps = max(3, round(MEASURED_S / max(step_s, 1e-4)))
-    for n_workers, n_threads in among:
-        key = _key(job, n_workers, n_threads, executor)
-        if key not in known:
-            build = partial(build_stopwatch, device, executor, n_threads, n_steps)
-            known[key] = median(pool_events(build, [job] * n_workers, n_workers))
-            with suppress(OSError):  # a machine without a place for it measures again
-                write_json(path, known)
-    rates = {choice: choice[0] / known[_key(job, *choice, executor)] for choice in among}
+
+    def measured_s(n_workers: int, n_threads: int) -> float:
+        build = partial(build_stopwatch, device, executor, n_threads, n_steps)
+        return median(pool_events(build, [job] * n_workers, n_workers))
+
+    def rate(choice: Choice) -> float:
+        key = _key(job, *choice, executor)
+        return choice[0] / remembered(folder / "workers.json", key, lambda: measured_s(*choice), float, float)
+
+    rates = {choice: rate(choice) for choice in among}
     fastest = max(rates, key=lambda choice: rates[choice])
     return fastest if rates[fastest] > LEAST_GAIN * rates[among[0]] else among[0]
 
@@ -74,10 +72,3 @@ def _key(job: Job, n_workers: int, n_threads: int, executor: AskedKind) -> str:
     return "|".join(
         map(str, (machine_facts()["cpu"], torch.__version__, executor, n_workers, n_threads, job_shape(job)))
     )
-
-
-def _read(path: Path) -> dict[str, float]:
-    try:
-        return {str(key): float(value) for key, value in json.loads(path.read_text(encoding="utf-8")).items()}
-    except (OSError, ValueError, TypeError, AttributeError):
-        return {}

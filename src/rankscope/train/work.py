@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 
 from rankscope.base.errors import BadInput
 from rankscope.lm.bases import Base
@@ -129,9 +128,9 @@ def plan_workers(fit: Fit, cells: Sequence[Cell], room: Room, asked: int | None)
 
 def with_micro_batches(fit: Fit, jobs: Sequence[Job], budget: float) -> tuple[Job, ...]:
     """The jobs with passes that fit; one that carries its own, from an earlier plan, keeps it."""
-    return tuple(job if job.micro_batch else _fitted(job, partial(fit.micro_batch, budget=budget)) for job in jobs)
+    return tuple(job if job.micro_batch else _fitted(fit, job, budget) for job in jobs)
 
 
-def _fitted(job: Job, micro_batch_of: Callable[[Sequence[Cell]], int | None]) -> Job:
-    n_items = micro_batch_of(job.cells)
+def _fitted(fit: Fit, job: Job, budget: float) -> Job:
+    n_items = fit.micro_batch(job.cells, budget)
     return job if n_items in (None, job.cells[0].budget.batch_size) else replace(job, micro_batch=n_items)
