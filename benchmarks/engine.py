@@ -18,21 +18,20 @@ LONG = ("gpt2-small c_proj", "gpt2-small all maps")
 
 
 def main() -> None:
-    """Writes after every case, so that an interrupted run keeps what it measured."""
+    """One file per case and number of adapters, so that an interrupted run keeps what it measured."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=HERE / "results" / "engine.json")
-    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--out", type=Path, default=HERE / "results" / "engine", help="folder")
+    parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--cases", nargs="*", default=[name for name in CASES if name != "smoke"])
     parser.add_argument("--adapters", type=int, nargs="*", default=[1, 8])
     asked = parser.parse_args()
-    facts: dict[str, object] = {**machine_facts(), "git": git_state(HERE), "threads": torch.get_num_threads()}
-    rows = []
     for n_rows in asked.adapters:
         for name in asked.cases:
             if n_rows > 1 and name in LONG and len(asked.cases) > 1:
                 continue
-            rows += charged(run_case(CASES[name], n_rows, asked.repeats), CASES[name])
-            write_rows(asked.out, rows, facts)
+            rows = charged(run_case(CASES[name], n_rows, asked.repeats), CASES[name])
+            facts: dict[str, object] = {**machine_facts(), "git": git_state(HERE), "threads": torch.get_num_threads()}
+            write_rows(asked.out / f"{name.replace(' ', '_')}_x{n_rows}.json", rows, facts)
 
 
 if __name__ == "__main__":

@@ -7,20 +7,28 @@ from typing import Any
 import altair as alt
 import vl_convert
 
+from rankscope.bench.cases import CASES
+
 HERE = Path(__file__).parent
 DOCS = HERE.parent / "docs"
 PAGE, FIGURE = DOCS / "performance.md", DOCS / "images" / "engine.svg"
 BEGIN, END = "<!-- made by benchmarks/page.py: begin -->", "<!-- end -->"
+ABOUT = (
+    "Seconds are medians per step of one adapter; ratios are medians over turns; `charged` counts set-up and the first "
+    "pass over the items, and `even after` is the number of steps in which they have paid off against A1."
+)
 Row = dict[str, Any]
+Found = dict[str, Any]
 
 
 def main() -> None:
     """Rewrites page and figure from what stands in `results`; a benchmark that was not run is left out."""
-    engine, study = (_read(HERE / "results" / name) for name in ("engine.json", "first_look.json"))
+    engine, study = _cases(HERE / "results" / "engine"), _read(HERE / "results" / "first_look.json")
     parts = []
     if engine:
-        parts += [_where(engine), _engine_tables(engine["rows"]), f"![Speed of every arm]({FIGURE.relative_to(DOCS)})"]
-        FIGURE.write_text(_figure(engine["rows"]), encoding="utf-8")
+        parts += [ABOUT, *(_engine_table(found) for found in engine)]
+        parts += [f"![Speed of every arm]({FIGURE.relative_to(DOCS)})"]
+        FIGURE.write_text(_figure(engine), encoding="utf-8")
     if study:
         parts += [_study_table(study)]
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
@@ -28,53 +36,58 @@ def main() -> None:
     PAGE.write_text("\n\n".join([before + BEGIN, *parts, END]) + after, encoding="utf-8")
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _cases(folder: Path) -> list[Found]:
+    """What was measured, in the order of the cases, then of the number of adapters."""
+    found = [dict(json.loads(path.read_text(encoding="utf-8"))) for path in folder.glob("*.json")]
+    order = list(CASES)
+    return sorted(found, key=lambda one: (order.index(one["rows"][0]["case"]), _n_rows(one["rows"])))
+
+
+def _read(path: Path) -> Found | None:
     return dict(json.loads(path.read_text(encoding="utf-8"))) if path.exists() else None
 
 
-def _where(found: dict[str, Any]) -> str:
-    facts = found["facts"]
-    return (
-        f"{facts['cpu']}, {facts['threads']} threads, torch {facts['torch']}, commit {facts['git']['commit'][:10]}. "
-        "Seconds are medians per step of one adapter; ratios are medians over turns; `charged` counts set-up and the "
-        "first pass over the items, for ten epochs over four batches."
-    )
+def _where(facts: dict[str, Any]) -> str:
+    n_threads = facts["threads"]
+    threads = "one thread" if n_threads == 1 else f"{n_threads} threads"
+    return f"{facts['cpu']}, {threads}, torch {facts['torch']}, commit {facts['git']['commit'][:10]}."
 
 
-def _engine_tables(rows: list[Row]) -> str:
-    tables = []
-    for title, some in _groups(rows).items():
-        lines = [
-            f"### {title}",
-            "",
-            "| arm | s per step | to A1 | to A3 | charged | of matrix rate |",
-            "|---|---|---|---|---|---|",
-        ]
-        for row in some:
-            ratios = (row["ratio_to_A1"], row["ratio_to_A3"], row["charged_ratio_to_A1"])
-            told = ["" if value is None else f"{value:.2f}" for value in ratios]
-            share = "" if row["roofline_fraction"] is None else f"{row['roofline_fraction']:.0%}"
-            lines.append(f"| {row['arm']} | {row['seconds_per_step']:.3f} | {' | '.join(told)} | {share} |")
-        tables.append("\n".join(lines))
-    return "\n\n".join(tables)
+def _engine_table(found: Found) -> str:
+    rows = found["rows"]
+    case = CASES[rows[0]["case"]]
+    lines = [
+        f"### {_title(rows)}",
+        "",
+        f"{_where(found['facts'])} Charged over {case.n_epochs} epochs of {case.n_batches * case.batch_size} items.",
+        "",
+        "| arm | s per step | to A1 | to A3 | charged | even after | of matrix rate |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        ratios = (row["ratio_to_A1"], row["ratio_to_A3"], row["charged_ratio_to_A1"])
+        told = ["" if value is None else f"{value:.2f}" for value in ratios]
+        even = row["break_even_steps"]
+        told.append("never" if even is None else f"{even:.0f} steps")
+        told.append("" if row["roofline_fraction"] is None else f"{row['roofline_fraction']:.0%}")
+        lines.append(f"| {row['arm']} | {row['seconds_per_step']:.3f} | {' | '.join(told)} |")
+    return "\n".join(lines)
 
 
-def _groups(rows: list[Row]) -> dict[str, list[Row]]:
-    """Rows by case and number of adapters; the Trainer, which trains one at a time, belongs to the rows after it."""
-    groups: dict[str, list[Row]] = {}
-    title = ""
-    for index, row in enumerate(rows):
-        if row["arm"].startswith("A1"):
-            n_rows = rows[index + 1]["n_rows"]
-            title = f"{row['case']}, {n_rows} {'adapter' if n_rows == 1 else 'adapters'}"
-        groups.setdefault(title, []).append(row)
-    return groups
+def _n_rows(rows: list[Row]) -> int:
+    """Adapters of the arms that train several; the Trainer trains one at a time."""
+    return next(int(row["n_rows"]) for row in rows if row["arm"].startswith("A3"))
+
+
+def _title(rows: list[Row]) -> str:
+    n_rows = _n_rows(rows)
+    return f"{rows[0]['case']}, {n_rows} {'adapter' if n_rows == 1 else 'adapters'}"
 
 
 def _study_table(found: dict[str, Any]) -> str:
     facts, hours = found["facts"], {kind: total_s / 3600 for kind, total_s in found["training_s"].items()}
     told = (
-        f"{facts['cpu']}, one thread, torch {facts['torch']}, commit {facts['git']['commit'][:10]}. Seconds per step. "
+        f"{_where(facts | {'threads': 1})} Seconds per step. "
         f"All trainings of the full form take {hours['reference']:.1f} h of one core by `reference` and "
         f"{hours['auto']:.1f} h by ours: {found['ratio']:.2f} times as fast."
     )
@@ -93,12 +106,12 @@ def _study_table(found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _figure(rows: list[Row]) -> str:
+def _figure(engine: list[Found]) -> str:
     """Ratio to today's practice by arm, one panel per case; readable on a light and on a dark page."""
     values = [
-        {"panel": title, "arm": row["arm"], "ratio": row["ratio_to_A1"]}
-        for title, some in _groups(rows).items()
-        for row in some
+        {"panel": _title(found["rows"]), "arm": row["arm"], "ratio": row["ratio_to_A1"]}
+        for found in engine
+        for row in found["rows"]
         if row["ratio_to_A1"] is not None
     ]
     grey = "#808080"

@@ -81,7 +81,7 @@ class Case:
 
 
 def _gpt2_small(name: str, placement: tuple[str, ...]) -> Case:
-    return Case(name, 12, 768, 12, 50257, placement, batch_size=16, n_tokens=170, n_answer=8)
+    return Case(name, 12, 768, 12, 50257, placement, batch_size=16, n_tokens=170, n_answer=8, n_batches=2)
 
 
 def _tiny(name: str, placement: tuple[str, ...]) -> Case:

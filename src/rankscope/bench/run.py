@@ -47,6 +47,8 @@ class Row:
     """Medians of ratios within a repetition."""
     charged_ratio_to_A1: float | None
     """With set-up and cache-building, over the case's epochs."""
+    break_even_steps: float | None
+    """Steps after which set-up and cache-building have paid off against the Trainer; None if they never do."""
     roofline_fraction: float | None
     """Arithmetic of the step over what the matrix rate measured here would do in its time."""
     setup_s: float
@@ -169,6 +171,7 @@ def _row(case: Case, arm: Timed, rounds: list[dict[str, float]], first_pass_s: f
         ratio_to_A1=_ratio(rounds, TRAINER, arm.name),
         ratio_to_A3=_ratio(rounds, TUNED, arm.name),
         charged_ratio_to_A1=None,
+        break_even_steps=None,
         roofline_fraction=flops / (median * rate) if arm.name.startswith("ours") else None,
         setup_s=arm.setup_s / arm.n_rows,
         first_pass_s=first_extra_s,
@@ -184,13 +187,31 @@ def _ratio(rounds: list[dict[str, float]], against: str, name: str) -> float | N
 
 
 def charged(rows: Sequence[Row], case: Case) -> list[Row]:
-    """The rows with set-up and first pass charged over the case's epochs."""
-    total = {
-        row.arm: row.setup_s + row.first_pass_s + case.n_batches * case.n_epochs * row.seconds_per_step for row in rows
-    }
-    if TRAINER not in total:
+    """The rows with set-up and first pass charged over the case's epochs, and when they have paid off."""
+    today = next((row for row in rows if row.arm == TRAINER), None)
+    if today is None:
         return list(rows)
-    return [Row(**asdict(row) | {"charged_ratio_to_A1": total[TRAINER] / total[row.arm]}) for row in rows]
+    n_steps = case.n_batches * case.n_epochs
+    return [
+        replace(
+            row,
+            charged_ratio_to_A1=_total_s(today, n_steps) / _total_s(row, n_steps),
+            break_even_steps=_break_even(row, today),
+        )
+        for row in rows
+    ]
+
+
+def _total_s(row: Row, n_steps: float) -> float:
+    return row.setup_s + row.first_pass_s + n_steps * row.seconds_per_step
+
+
+def _break_even(row: Row, today: Row) -> float | None:
+    ahead_s = _total_s(today, 0) - _total_s(row, 0)
+    saved_s = today.seconds_per_step - row.seconds_per_step
+    if ahead_s >= 0:
+        return 0.0 if saved_s >= 0 else None
+    return -ahead_s / saved_s if saved_s > 0 else None
 
 
 def write_rows(path: Path, rows: Sequence[Row], facts: dict[str, object]) -> None:

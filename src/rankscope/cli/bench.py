@@ -43,7 +43,9 @@ def bench(
             "" if row.roofline_fraction is None else f"{row.roofline_fraction:.0%}",
         )
     out().print(table)
-    print_line("Steps of one adapter. Charged: with set-up and first pass over the items, for ten epochs.", out())
+    print_line(
+        "Steps of one adapter. Charged: with set-up and first pass over the items, over the case's epochs.", out()
+    )
 
 
 def _ratio(value: float | None) -> str:
