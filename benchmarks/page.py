@@ -15,7 +15,9 @@ PAGE, FIGURE = DOCS / "performance.md", DOCS / "images" / "engine.svg"
 BEGIN, END = "<!-- made by benchmarks/page.py: begin -->", "<!-- end -->"
 ABOUT = (
     "Seconds are medians per step of one adapter; ratios are medians over turns; `charged` counts set-up and the first "
-    "pass over the items, and `even after` is the number of steps in which they have paid off against A1."
+    "pass over the items, and `even after` is the number of steps in which they have paid off against A1. "
+    "`most` is what the ratio to A1 would be if a step were nothing but that arm's matrix products, at the "
+    "rate measured here for the MLP's product alone in the fastest format."
 )
 Row = dict[str, Any]
 Found = dict[str, Any]
@@ -31,6 +33,8 @@ def main() -> None:
         FIGURE.write_text(_figure(engine), encoding="utf-8")
     if study:
         parts += [_study_table(study)]
+    if precision := _read(HERE / "results" / "precision.json"):
+        parts += [_precision_table(precision)]
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
     after = rest.split(END)[1]
     PAGE.write_text("\n\n".join([before + BEGIN, *parts, END]) + after, encoding="utf-8")
@@ -61,15 +65,15 @@ def _engine_table(found: Found) -> str:
         "",
         f"{_where(found['facts'])} Charged over {case.n_epochs} epochs of {case.n_batches * case.batch_size} items.",
         "",
-        "| arm | s per step | to A1 | to A3 | charged | even after | of matrix rate |",
-        "|---|---|---|---|---|---|---|",
+        "| arm | s per step | to A1 | to A3 | charged | even after | of matrix rate | most |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         ratios = (row["ratio_to_A1"], row["ratio_to_A3"], row["charged_ratio_to_A1"])
         told = ["" if value is None else f"{value:.2f}" for value in ratios]
         even = row["break_even_steps"]
         told.append("never" if even is None else f"{even:.0f} steps")
-        told.append("" if row["roofline_fraction"] is None else f"{row['roofline_fraction']:.0%}")
+        told += _bound(row)
         lines.append(f"| {row['arm']} | {row['seconds_per_step']:.3f} | {' | '.join(told)} |")
     return "\n".join(lines)
 
@@ -77,6 +81,14 @@ def _engine_table(found: Found) -> str:
 def _n_rows(rows: list[Row]) -> int:
     """Adapters of the arms that train several; the Trainer trains one at a time."""
     return next(int(row["n_rows"]) for row in rows if row["arm"].startswith("A3"))
+
+
+def _bound(row: Row) -> list[str]:
+    """Share of the matrix rate, and the ratio to A1 if products alone took time and ran at that rate."""
+    share, ratio = row["roofline_fraction"], row["ratio_to_A1"]
+    if share is None:
+        return ["", ""]
+    return [f"{share:.0%}", "" if ratio is None else f"{ratio / share:.1f}"]
 
 
 def _title(rows: list[Row]) -> str:
@@ -103,6 +115,28 @@ def _study_table(found: dict[str, Any]) -> str:
         name = row["task"].replace("shuffled:of=", "shuffled ").split(",")[0].replace(":mode=", " ")
         times = f"{row['reference']:.3f} | {row['auto']:.3f} | {row['reference'] / row['auto']:.2f}"
         lines.append(f"| {name} | {row['arm']} | {times} |")
+    return "\n".join(lines)
+
+
+def _precision_table(found: Found) -> str:
+    facts, rows = found["facts"], found["rows"]
+    n_seeds, n_items = (rows[0]["difference"][name] for name in ("n_seeds", "n_items"))
+    told = (
+        f"Matched skills of first_look's quick form, everything in bf16 against everything in fp32, {n_seeds} seeds "
+        f"and {n_items} test items paired. Exact output; differences in points with 95 % intervals."
+    )
+    lines = [
+        "### What bf16 does to what is learnt",
+        "",
+        f"{facts['cpu']}, torch {facts['torch']}, commit {facts['git']['commit'][:10]}. {told}",
+        "",
+        "| skill | arm | fp32 | bf16 | difference |",
+        "|---|---|---|---|---|",
+    ]
+    for row in rows:
+        off = row["difference"]
+        span = f"{100 * off['estimate']:+.1f} ({100 * off['low']:+.1f} to {100 * off['high']:+.1f})"
+        lines.append(f"| {row['skill']} | {row['arm']} | {row['fp32']:.1%} | {row['bf16']:.1%} | {span} |")
     return "\n".join(lines)
 
 

@@ -13,13 +13,35 @@ ENOUGH_GAIN = 0.98
 
 
 @dataclass(frozen=True)
+class Planted:
+    """What was planted, and how it was learnt: repeats that agree in all of it are one line of the table."""
+
+    k: int
+    """Directions planted at every site."""
+    strengths: str = "equal"
+    """`equal`, or the ratio of each direction's strength to the one before."""
+    sites: tuple[str, ...] = ()
+    noise: str = "none"
+    """`none`, or how many tokens of the teacher's a training target was drawn as."""
+
+    @property
+    def words(self) -> str:
+        """Such as `planted rank 2, two sites`."""
+        falling = "" if self.strengths == "equal" else f", each {self.strengths} times as strong as the one before"
+        sites = "" if len(self.sites) < 2 else f", {len(self.sites)} sites"
+        noise = "" if self.noise == "none" else f", targets of {self.noise}"
+        return f"planted rank {self.k}{falling}{sites}{noise}"
+
+
+@dataclass(frozen=True)
 class Repeat:
     """One planted teacher, put through the procedure."""
 
-    k: int
-    """Planted rank."""
+    planted: Planted
+    oracle: int
+    """The oracle's rank at q: see oracle_rank."""
     truth: int
-    """The oracle's required rank at q: see oracle_rank."""
+    """The smallest trained rank at or above it: see trained_truth."""
     dense_share: float
     """gain(dense) / exact gain."""
     required: RequiredRank
@@ -58,21 +80,30 @@ def trained_truth(truth: int, ranks: Sequence[int]) -> int:
 
 
 def calibration_row(repeats: Sequence[Repeat], largest: int, note: str = "") -> CalibrationRow:
-    """One line of the calibration table, for repeats of one planted rank."""
+    """One line of the calibration table, for repeats of one planted update."""
     judged = [repeat for repeat in repeats if repeat.judged]
     covered = sum(repeat.covered for repeat in judged)
     low, high = clopper_pearson(covered, len(judged)) if judged else (None, None)
     failures = len(repeats) - len(judged)
     failed = f"{failures} of {len(repeats)} repeats not judged: dense training stayed under 98 % of the exact gain."
+    off = [abs(rank - repeat.oracle) for repeat in judged for rank in repeat.functional.by_seed]
+    planted = repeats[0].planted
     return CalibrationRow(
-        truth=f"planted rank {repeats[0].k}",
+        truth=planted.words,
+        planted_k=planted.k,
+        strengths=planted.strengths,
+        sites=planted.sites,
+        noise=planted.noise,
         n_repeats=len(repeats),
         n_judged=len(judged),
         covered=covered,
         coverage_low=low,
         coverage_high=high,
+        oracle_ranks=tuple(repeat.oracle for repeat in judged),
         median_doublings=float(np.median([repeat.doublings(largest) for repeat in judged])) if judged else None,
         functional_rank=functional_words([repeat.functional for repeat in judged]),
+        n_functional=len(off),
+        functional_within_one=sum(distance <= 1 for distance in off),
         note=" ".join(filter(None, [note, failed if failures else ""])),
     )
 

@@ -129,7 +129,9 @@ class SkillFindings(Config):
     task: str
     """The full task name with knobs."""
     mode: str
-    """`matched`, `trace`, `direct`, `null` or `planted`."""
+    """`matched`, `trace`, `direct`, `null`, `planted` or `relabel`."""
+    repeats: str = ""
+    """What this skill repeats with another teacher, or varies; a page shows the first of those alike."""
     descriptive: bool = False
     """True where nothing is claimed (trace mode, few seeds)."""
     n_seeds: int
@@ -176,6 +178,14 @@ class CalibrationRow(Config):
 
     truth: str
     """Such as `planted rank 2` or `shuffled labels`."""
+    planted_k: int | None = None
+    """Directions planted at every site; None where nothing was planted."""
+    strengths: str = ""
+    """`equal`, or the ratio of each direction's strength to the one before."""
+    sites: tuple[str, ...] = ()
+    """Where they were planted, and the students adapted."""
+    noise: str = ""
+    """`none`, or how many tokens of the teacher's each training target was drawn as."""
     n_repeats: int
     n_judged: int
     """Repeats whose dense training came close enough to the exact gain to be judged."""
@@ -185,9 +195,77 @@ class CalibrationRow(Config):
     coverage_high: float | None
     median_doublings: float | None
     """Median width of the set in doublings; 0 is a single rank."""
+    oracle_ranks: tuple[int, ...] = ()
+    """Of every judged repeat: the fewest planted directions that keep q of the exact gain."""
     functional_rank: str
     """Functional ranks found, such as `2 (all 6)`."""
+    n_functional: int = 0
+    """Adapters whose functional rank was taken, one per seed of a judged repeat."""
+    functional_within_one: int = 0
+    """Those of them whose functional rank is the oracle's, or one off."""
     note: str = ""
+
+
+class SimulatedSets(Config):
+    """How often the sets of required rank hold the truth of simulated curves."""
+
+    family: str
+    n_seeds: int
+    n_items: int
+    n_curves: int
+    covered: int
+    coverage_low: float
+    coverage_high: float
+    """Exact 95 % interval of the rate."""
+    median_doublings: float
+
+
+class NullTest(Config):
+    """How often a two-sided 5 % test rejects where there is nothing to find."""
+
+    test: str
+    n_nulls: int
+    rejected: int
+    low: float
+    high: float
+    """Exact 95 % interval of the rate."""
+
+
+class EstimatorScore(Config):
+    """How well a spectral estimator tells a known rank, over trainings that differ in what should not matter."""
+
+    estimator: str
+    target: Literal["planted", "functional"]
+    """What it is held against: the oracle's rank of the planted update, or the functional rank of the adapter."""
+    n_cells: int
+    error_doublings: Interval
+    """Mean of |log2(estimate / truth)|; interval over teachers."""
+    bias_doublings: float
+    """Mean of log2(estimate / truth)."""
+    correlation: float | None
+    """Spearman's, over all trainings; None where all estimates are equal."""
+    moved_by: dict[str, float] = Field(default_factory=dict)
+    """Nuisance (nominal rank, learning rate, steps, noise) -> mean doublings that it moves the estimate by, the truth
+    being the same."""
+
+
+class RateMap(Config):
+    """Validation scores by arm and learning rate, from the tuning that a study takes its rates from."""
+
+    skills: tuple[str, ...]
+    """Skills that take their rates from it, by mode and name."""
+    is_share: bool
+    """Scores are shares of items; else -KL in nats."""
+    base_score: float
+    """Score of the untrained base, on the study's test items."""
+    ranks: dict[str, int]
+    """LoRA arm -> nominal rank."""
+    scores: dict[str, dict[str, float | None]]
+    """Arm -> rate -> mean score over tuning seeds; None where a training diverged."""
+    used: dict[str, float]
+    """Arm -> the rate that the study trained with."""
+    n_seeds: int
+    n_items: int
 
 
 class StudyFindings(Config):
@@ -206,6 +284,10 @@ class StudyFindings(Config):
     calibration: tuple[CalibrationRow, ...] = ()
     calibration_source: str | None = None
     """Which committed run the calibration rows come from."""
+    simulated: tuple[SimulatedSets, ...] = ()
+    nulls: tuple[NullTest, ...] = ()
+    estimators: tuple[EstimatorScore, ...] = ()
+    rate_maps: tuple[RateMap, ...] = ()
     reproduce: dict[str, str] = Field(default_factory=dict)
     """What -> the command that makes it again."""
     provenance: dict[str, str] = Field(default_factory=dict)

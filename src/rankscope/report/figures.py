@@ -11,8 +11,8 @@ from typing import Any
 
 import vl_convert
 
-from rankscope.rank.records import CurvePoint, FunctionalRank, SkillFindings, SpectralSummary, TruncationPoint
-from rankscope.report.formats import is_share, percent, plain
+from rankscope.rank.records import CurvePoint, FunctionalRank, RateMap, SkillFindings, SpectralSummary, TruncationPoint
+from rankscope.report.formats import is_share, percent, plain, rate
 from rankscope.report.parts import Key
 
 WIDTH, HEIGHT = 276, 205
@@ -290,6 +290,43 @@ def spectrum_layers(depths: dict[int, tuple[float, ...]], top: float, tint: str)
         if len(values) <= 16:
             layers.append(layer(rows, "point", look | {"filled": True, "size": 18}, x=x, y=y))
     return layers
+
+
+def rate_heat(found: RateMap) -> str:
+    """Score by learning rate and arm: the darker the nearer to the best of all, the used rate framed."""
+    rates = sorted({float(rate) for by_rate in found.scores.values() for rate in by_rate})
+    return to_svg(rate_layers(found, rates), right=10, width=34 * len(rates), height=26 * len(found.scores))
+
+
+def rate_layers(found: RateMap, rates: Sequence[float]) -> list[Spec]:
+    """Cells, then their scores, then frames."""
+    write = percent if found.is_share else plain
+    values = [score for by_rate in found.scores.values() for score in by_rate.values() if score is not None]
+    low, high = min(values, default=0.0), max(values, default=1.0)
+    order = [rate(one) for one in rates]
+    rows = [
+        {
+            "x": rate(float(tried)),
+            "y": arm,
+            "text": "div." if score is None else write(score),
+            "weight": 0.0 if score is None else 0.08 + 0.8 * ((score - low) / ((high - low) or 1.0)) ** 4,
+            "used": found.used.get(arm) == float(tried),
+        }
+        for arm, by_rate in found.scores.items()
+        for tried, score in by_rate.items()
+    ]
+    x = {"field": "x", "type": "nominal", "sort": None, "scale": {"domain": order}}
+    y = {"field": "y", "type": "nominal", "sort": None, "scale": {"domain": list(found.scores)}}
+    x_axis = {"title": "learning rate", "labelAngle": -60, "grid": False, "labelOverlap": False}
+    place: dict[str, Spec] = {"x": x | {"axis": x_axis}, "y": y | {"axis": {"title": None, "grid": False}}}
+    opacity = {"field": "weight", "type": "quantitative", "scale": None, "legend": None}
+    text = {"fontSize": 10, "color": TINTS["ink"]}
+    frame = {"fillOpacity": 0, "stroke": TINTS["ink"], "strokeWidth": 1.5}
+    return [
+        layer(rows, "rect", {"color": TINTS["c1"]}, **place, opacity=opacity),
+        layer([row for row in rows if row["used"]], "rect", frame, **place),
+        layer(rows, "text", text, **place, text={"field": "text", "type": "nominal"}),
+    ]
 
 
 def specification(layers: list[Spec], right: int, width: int, height: int) -> Spec:

@@ -47,6 +47,14 @@ LEDES = {
         "no ratio is given."
     ),
     "calibration": "The procedure on skills whose rank is known beforehand; it earns trust here or loses it.",
+    "estimators": (
+        "Estimators see singular values alone. Each is held against a rank that is known, over adapters that differ in "
+        "what should not matter; an error of 1 is a factor of 2."
+    ),
+    "rates": (
+        "The rate is part of the method: each arm is trained at the one that did best in a tuning of its own, with "
+        "seeds that no result comes from."
+    ),
     "details": "Every arm, every score, with its interval.",
     "reproduce": "The commands that make each number again.",
 }
@@ -55,8 +63,10 @@ LEDES = {
 def render(findings: StudyFindings, committed: StudyFindings | None = None) -> str:
     """The whole page as HTML; a committed study's sections stand below this run's, labelled.
 
-    A study that makes no claim and knows the truth shows its calibration where others show claims.
+    A study that makes no claim and knows the truth shows its calibration where others show claims. Of skills that
+    repeat one another the first is shown.
     """
+    findings, committed = one_of_each(findings), None if committed is None else one_of_each(committed)
     trust = section("calibration", "Calibration", calibration, findings, committed)
     is_calibration = not findings.claims and bool(findings.calibration)
     sections = (
@@ -66,12 +76,36 @@ def render(findings: StudyFindings, committed: StudyFindings | None = None) -> s
         section("ranks", "Required, functional and spectral rank", ranks, findings, committed),
         section("truncation", "What survives truncation", truncation, findings, committed),
         section("spectra", "Spectra", spectra, findings, committed),
+        *(
+            (section("estimators", "Which spectral estimator deserves belief", estimators, findings, committed),)
+            if findings.estimators
+            else ()
+        ),
+        *((section("rates", "Learning rates", rates, findings, committed),) if findings.rate_maps else ()),
         section("recovery", "Recovery of full fine-tuning", recovery, findings, committed),
         *(() if is_calibration else (trust,)),
         section("details", "Details", details, findings, committed),
         section("reproduce", "Reproduce, provenance, limits", reproduce, findings, committed),
     )
     return environment().get_template("page.html").render(findings=findings, committed=committed, sections=sections)
+
+
+def one_of_each(findings: StudyFindings) -> StudyFindings:
+    """The findings without skills that repeat an earlier one, and a note of how many those are."""
+    seen: set[str] = set()
+    kept = []
+    for skill in findings.skills:
+        if not skill.repeats or skill.repeats not in seen:
+            kept.append(skill)
+        seen.add(skill.repeats)
+    left = len(findings.skills) - len(kept)
+    if not left:
+        return findings
+    note = (
+        f"{left} of {len(findings.skills)} skills repeat one shown here, with another teacher or another way of "
+        "training: the tables on top count them all, and records/ holds their numbers."
+    )
+    return findings.model_copy(update={"skills": tuple(kept), "notes": (*findings.notes, note)})
 
 
 def write_report(findings_path: Path, out_path: Path, committed_path: Path | None = None) -> None:
@@ -266,6 +300,22 @@ def spectrum_alt(kind: str, layers: dict[int, tuple[float, ...]]) -> str:
     return f"Singular values of {kind}: {told}."
 
 
+def rates(findings: StudyFindings) -> tuple[Part, ...]:
+    """Learning rates as heat maps, and what one rate for all ranks would have shown."""
+    panels = tuple(
+        Panel(
+            tables.rates_of(found),
+            f"{found.n_seeds} tuning seed(s), {found.n_items} validation items",
+            figures.rate_heat(found),
+            words.rate_alt(found),
+        )
+        for found in findings.rate_maps
+    )
+    caption = "Validation score by learning rate and arm; framed: the rate that the study trained with."
+    table = tables.fixed_rate_table(findings)
+    return (Figure(caption, panels, (Key("used rate", "ink", shape="hollow"),)), *((table,) if table.rows else ()))
+
+
 def recovery(findings: StudyFindings) -> tuple[Part, ...]:
     """The recovery table."""
     table = tables.recovery_table(findings)
@@ -277,7 +327,19 @@ def calibration(findings: StudyFindings) -> tuple[Part, ...]:
     if not findings.calibration:
         return (Prose(("No calibration accompanies this study.",), "quiet"),)
     source = f"From {findings.calibration_source}." if findings.calibration_source else "From this run."
-    return (tables.calibration_table(findings), Prose((source,), "quiet"))
+    more = (tables.simulated_table(findings), tables.null_table(findings))
+    return (
+        tables.calibration_table(findings),
+        Prose((source,), "quiet"),
+        *(table for table in more if table.rows),
+    )
+
+
+def estimators(findings: StudyFindings) -> tuple[Part, ...]:
+    """Spectral estimators by how well they tell a rank that is known."""
+    kinds = (("planted", "planted update"), ("functional", "adapter's functional rank"))
+    found = [tables.estimator_table(findings, target, of) for target, of in kinds]
+    return tuple(table for table in found if table.rows)
 
 
 def details(findings: StudyFindings) -> tuple[Part, ...]:

@@ -1,9 +1,11 @@
 """One function per table; each turns records into rows of cells and computes nothing."""
 
+from rankscope.rank.rate_maps import fixed_need, shared_rates, tuned_need
 from rankscope.rank.records import (
     CalibrationRow,
     CurvePoint,
     FunctionalRank,
+    RateMap,
     RequiredRank,
     SkillFindings,
     SpectralSummary,
@@ -298,6 +300,107 @@ def coverage_cell(row: CalibrationRow) -> Cell:
         low=raw(low, percent),
         high=raw(high, percent),
     )
+
+
+def simulated_table(findings: StudyFindings) -> Table:
+    """How often the sets hold the truth of simulated curves."""
+    columns = (
+        Column("family", "Curves"),
+        Column("size", "Seeds × items"),
+        Column("coverage", "Sets holding the truth, %", "interval"),
+        Column("width", "Median width, doublings", "number"),
+    )
+    rows = tuple(
+        {
+            "family": text_cell(row.family),
+            "size": text_cell(f"{row.n_seeds} × {row.n_items}"),
+            "coverage": rate_cell(row.covered, row.n_curves, (row.coverage_low, row.coverage_high)),
+            "width": number_cell(row.median_doublings, plain, ""),
+        }
+        for row in findings.simulated
+    )
+    return Table("simulated", "The sets on simulated rank curves whose truth is known", columns, rows)
+
+
+def null_table(findings: StudyFindings) -> Table:
+    """How often 5 % tests reject a true null."""
+    columns = (Column("test", "Two-sided 5 % test"), Column("rate", "Rejected, %", "interval"))
+    rows = tuple(
+        {"test": text_cell(row.test), "rate": rate_cell(row.rejected, row.n_nulls, (row.low, row.high))}
+        for row in findings.nulls
+    )
+    return Table("nulls", "Where there is nothing to find", columns, rows)
+
+
+def rate_cell(n_hit: int, n: int, ends: tuple[float, float]) -> Cell:
+    """A rate in per cent with its exact interval."""
+    span = f"[{percent(ends[0])}, {percent(ends[1])}]"
+    text = percent(n_hit / n)
+    return Cell(text, span, f"{n_hit:,} of {n:,}; exact 95 % interval", csv=text, low=raw(ends[0]), high=raw(ends[1]))
+
+
+def estimator_table(findings: StudyFindings, target: str, of: str) -> Table:
+    """Estimators by their error in telling a rank, and by what moves them."""
+    shown = [row for row in findings.estimators if row.target == target]
+    nuisances = list(dict.fromkeys(name for row in shown for name in row.moved_by))
+    columns = (
+        Column("estimator", "Estimator"),
+        Column("error", "Error, doublings", "interval"),
+        Column("bias", "Bias, doublings", "number"),
+        Column("correlation", "Rank correlation", "number"),
+        *(Column(f"moved-{name}", f"Moved by {name}", "number") for name in nuisances),
+    )
+    rows = tuple(
+        {
+            "estimator": text_cell(row.estimator),
+            "error": interval_cell(row.error_doublings, plain, ""),
+            "bias": number_cell(row.bias_doublings, plain, ""),
+            "correlation": number_cell(row.correlation, plain, "the estimate never changes"),
+            **{f"moved-{name}": number_cell(row.moved_by.get(name), plain, "not tried") for name in nuisances},
+        }
+        for row in shown
+    )
+    n_cells = max((row.n_cells for row in shown), default=0)
+    note = f"{n_cells:,} adapters. Moved by: mean change of the estimate, in doublings, where the truth is the same."
+    return Table(f"estimators-{target}", f"Against the rank of the {of}", columns, rows, note)
+
+
+def fixed_rate_table(findings: StudyFindings) -> Table:
+    """The rank that each skill seems to need when every rank is trained at one rate, and at rates of their own."""
+    maps = [found for found in findings.rate_maps if found.ranks and "dense" in found.scores]
+    rates = sorted({one for found in maps for one in shared_rates(found)})
+    columns = (
+        Column("skill", "Skill"),
+        *(Column(f"at-{one:g}", rate(one), "number") for one in rates),
+        Column("tuned", "Tuned", "number"),
+    )
+    rows = tuple(
+        {
+            "skill": text_cell(rates_of(found)),
+            **{f"at-{one:g}": need_cell(fixed_need(found, one)) for one in rates},
+            "tuned": need_cell(tuned_need(found)),
+        }
+        for found in maps
+    )
+    note = (
+        "Smallest rank from which all larger ones reach 90 % of dense's gain, dense at its best rate. From the tuning "
+        "trainings (validation items, few seeds; between tried rates by interpolation): a description, no verdict."
+    )
+    return Table("fixed-rate", "One learning rate for all ranks, or one each", columns, rows if rates else (), note)
+
+
+def need_cell(need: int | None) -> Cell:
+    """A rank, or a dash that says why not."""
+    if need is None:
+        return missing("no rank reaches it, or a rank was not tried around this rate")
+    return Cell(f"{need}", csv=f"{need}")
+
+
+def rates_of(found: RateMap) -> str:
+    """The skills that share a map of rates: the first by name."""
+    mode, name = found.skills[0].split("/", 1)
+    others = len(found.skills) - 1
+    return f"{name} ({mode})" + (f" and {others} more" if others else "")
 
 
 def score_table(skill: SkillFindings) -> Table:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rankscope.rank.records import CurvePoint, RequiredRank, SkillFindings, StudyFindings
+from rankscope.rank.records import CurvePoint, RateMap, RequiredRank, SkillFindings, StudyFindings
 from rankscope.report.formats import (
     DASH,
     VERDICT_TONES,
@@ -10,6 +10,8 @@ from rankscope.report.formats import (
     functional_text,
     listing,
     ordered,
+    percent,
+    plain,
     plural,
     rank_set,
     score_format,
@@ -34,6 +36,7 @@ MODE_NOTES = {
     "direct": "Direct: the answer alone, without a trace.",
     "trace": "Trace (descriptive): each skill writes its own trace, which differs in length and content.",
     "planted": "Planted: the rank of the update to be learnt is known.",
+    "relabel": "Relabel: one-hop lookup whose answers a permutation exchanges; its rank can be turned up at will.",
     "null": "Null: labels are shuffled, so there is nothing to learn but the format.",
 }
 
@@ -75,7 +78,9 @@ def skills_phrase(skills: Sequence[SkillFindings]) -> str:
 
 def honesty_line(findings: StudyFindings) -> str:
     """What the size of the run allows to be said; skills that are only described count when no other was tested."""
-    tested = [skill for skill in findings.skills if skill.mode not in ("null", "planted")] or list(findings.skills)
+    tested = [skill for skill in findings.skills if skill.mode not in ("null", "planted", "relabel")] or list(
+        findings.skills
+    )
     claimed = [skill for skill in tested if not skill.descriptive] or tested
     fewest = min((skill.n_seeds for skill in claimed), default=0)
     if fewest < FEW_SEEDS:
@@ -275,6 +280,16 @@ def score_alt(skill: SkillFindings) -> str:
     points = "; ".join(f"{point.arm} {with_span(point.score, skill)}" for point in skill.curve)
     base = f"base {score_format(skill)(skill.base_score)} {unit(skill)}"
     return f"Score against rank for {skill_label(skill)}. {points}; {base}."
+
+
+def rate_alt(found: RateMap) -> str:
+    """A map of learning rates in words."""
+    write = percent if found.is_share else plain
+    told = "; ".join(
+        f"{arm}: " + ", ".join(f"{one} {'diverged' if s is None else write(s)}" for one, s in by_rate.items())
+        for arm, by_rate in found.scores.items()
+    )
+    return f"Validation score by learning rate. {told}."
 
 
 def truncation_alt(skill: SkillFindings, arm: str) -> str:

@@ -1,66 +1,258 @@
-"""Calibration rows from the planted skills of a study: the oracle's truth beside the procedure's sets."""
+"""What the planted skills of a study say about the procedure: the oracle's truth beside sets and estimates."""
+
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from rankscope.adapters.attach import attached
 from rankscope.adapters.planted import oracle_truncation, second_moments, teacher_of
+from rankscope.adapters.read import read_adapter
+from rankscope.adapters.weights import AdapterWeights
+from rankscope.base.atomic import write_json
 from rankscope.evals.teacher_forced import score_teacher_forced
 from rankscope.lm.bases import Base
-from rankscope.rank.calibration import Repeat, calibration_row, null_row, oracle_rank, trained_truth
-from rankscope.rank.records import CalibrationRow, SkillFindings
+from rankscope.rank.calibration import (
+    Planted,
+    Repeat,
+    calibration_row,
+    null_row,
+    oracle_rank,
+    trained_truth,
+)
+from rankscope.rank.estimator_scores import AS_TUNED, Estimated, estimator_scores, mean_estimates
+from rankscope.rank.records import CalibrationRow, EstimatorScore, SkillFindings, StudyFindings
+from rankscope.spectra.estimators import ESTIMATORS, EmptySpectrum, absolute_count, noise_cut_rank
+from rankscope.spectra.low_rank_svd import singular_values, square_root
+from rankscope.stats.proportion import clopper_pearson
+from rankscope.studies.findings import SkillTables, whole_seeds
 from rankscope.studies.plan import SkillPlan, StudyPlan
 from rankscope.studies.scoring import items_to_test, planted_teacher
-from rankscope.tasks.catalog import split_name
+from rankscope.tasks.catalog import load_task, split_name
 from rankscope.tasks.planted import teacher_knobs
 from rankscope.tasks.planted_spec import PlantedSpec
+from rankscope.tasks.relabel import RelabelTask
+from rankscope.train.training import FINAL
+
+SUMMARY = "summary.json"
+WEIGHTED = (", weighted by the input", ("energy .90", "energy .99", "entropy", "stable", "participation", "N(1e-3)"))
+"""Estimators that are also taken of the spectrum weighted by the second moment of the site's input."""
+Q = 0.9
 
 
-def calibration_rows(plan: StudyPlan, base: Base, found: dict[str, SkillFindings]) -> tuple[CalibrationRow, ...]:
-    """A row per planted rank, then the null."""
-    by_rank: dict[int, list[Repeat]] = {}
+class Oracle:
+    """The truth about planted skills on one base; what was measured once of a teacher is kept."""
+
+    def __init__(self, base: Base) -> None:
+        self.base = base
+        self._gains: dict[tuple[object, ...], dict[int, float]] = {}
+        self._roots: dict[str, Tensor] = {}
+
+    def gains(self, skill: SkillPlan) -> dict[int, float]:
+        """Rank r -> gain, in nats, of the planted update cut to its best r directions, on the skill's test items."""
+        key = (_teacher(skill), skill.n_test)
+        if key not in self._gains:
+            self._gains[key] = self._measured(skill)
+        return self._gains[key]
+
+    def rank(self, skill: SkillPlan, q: float = Q) -> int:
+        """The fewest planted directions that keep q of the exact gain."""
+        gains = self.gains(skill)
+        return oracle_rank(gains, gains[max(gains)], q)
+
+    def _measured(self, skill: SkillPlan) -> dict[int, float]:
+        items, update = items_to_test(self.base, skill), self.update(skill)
+        teacher = planted_teacher(self.base, items)
+        moments = second_moments(self.base.model, list(update), items.tokens_NT, items.n_tokens_N)
+
+        def nats() -> float:
+            return float(np.mean(score_teacher_forced(self.base.model, items, teacher=teacher)["nats"].to_numpy()))
+
+        untouched, gains = nats(), {0: 0.0}
+        for r in range(1, _spec(skill).k + 1):
+            with attached(self.base.model, oracle_truncation(update, r, moments)):
+                gains[r] = nats() - untouched
+        return gains
+
+    def update(self, skill: SkillPlan) -> AdapterWeights:
+        """What was planted."""
+        update = teacher_of(self.base, skill.task)
+        assert update is not None
+        return update
+
+    def roots(self, skill: SkillPlan) -> dict[str, Tensor]:
+        """Site -> square root of the second moment of the base's input there."""
+        sites = [site for site in self.update(skill) if site not in self._roots]
+        if sites:
+            items = items_to_test(self.base, skill)
+            moments = second_moments(self.base.model, sites, items.tokens_NT, items.n_tokens_N)
+            self._roots |= {site: square_root(moment) for site, moment in moments.items()}
+        return {site: self._roots[site] for site in self.update(skill)}
+
+
+def _spec(skill: SkillPlan) -> PlantedSpec:
+    return PlantedSpec.parse(teacher_knobs(split_name(skill.task)[1]))
+
+
+def _teacher(skill: SkillPlan) -> PlantedSpec:
+    """What decides the planted update: all but the noise of its imitation."""
+    return _spec(skill).override(samples=None)
+
+
+def planted_of(skill: SkillPlan, oracle: Oracle) -> Planted:
+    """What a planted skill's teacher is, and how noisy its targets are."""
+    spec = _spec(skill)
+    strengths = "equal" if spec.decay == "equal" else f"{spec.decay:g}"
+    noise = "none" if spec.samples is None else f"{spec.samples} tokens drawn"
+    return Planted(spec.k, strengths, tuple(oracle.update(skill)), noise)
+
+
+def calibration_rows(plan: StudyPlan, oracle: Oracle, found: Mapping[str, SkillFindings]) -> tuple[CalibrationRow, ...]:
+    """A row per planted update and way of learning it, then the null."""
+    alike: dict[Planted, list[Repeat]] = {}
+    largest = 1
     for skill in plan.skills:
-        if skill.mode == "planted":
-            repeat = _repeat(base, skill, found[skill.key])
-            by_rank.setdefault(repeat.k, []).append(repeat)
-    rows = [calibration_row(repeats, _largest(plan)) for _, repeats in sorted(by_rank.items())]
+        if skill.mode == "planted" and not skill.descriptive:
+            repeat = _repeat(oracle, skill, found[skill.key])
+            alike.setdefault(repeat.planted, []).append(repeat)
+            largest = max(largest, *(arm.rank for arm in skill.lora_arms))
     nulls = [found[skill.key] for skill in plan.skills if skill.mode == "null"]
+    rows = [calibration_row(repeats, largest) for repeats in alike.values()]
     return (*rows, *(null_row(null.functional[0]) for null in nulls if null.functional))
 
 
-def _largest(plan: StudyPlan) -> int:
-    return max(arm.rank for skill in plan.skills if skill.mode == "planted" for arm in skill.lora_arms)
-
-
-def planted_k(skill: SkillPlan) -> int:
-    """The rank that a planted skill was planted with."""
-    return PlantedSpec.parse(teacher_knobs(split_name(skill.task)[1])).k
-
-
-def _repeat(base: Base, skill: SkillPlan, found: SkillFindings) -> Repeat:
-    gains = oracle_gains(base, skill)
-    exact = gains[max(gains)]
+def _repeat(oracle: Oracle, skill: SkillPlan, found: SkillFindings) -> Repeat:
+    gains = oracle.gains(skill)
     required = found.required[0]
     dense = next(point for point in found.curve if point.arm == "dense")
+    truth = oracle.rank(skill, required.q)
     return Repeat(
-        k=planted_k(skill),
-        truth=trained_truth(oracle_rank(gains, exact, required.q), list(required.by_rank)),
-        dense_share=dense.gain.estimate / exact,
+        planted=planted_of(skill, oracle),
+        oracle=truth,
+        truth=trained_truth(truth, list(required.by_rank)),
+        dense_share=dense.gain.estimate / gains[max(gains)],
         required=required,
         functional=found.functional[0],
     )
 
 
-def oracle_gains(base: Base, skill: SkillPlan) -> dict[int, float]:
-    """Rank r -> gain, in nats, of the planted update cut to its best r directions, on the skill's test items."""
-    items = items_to_test(base, skill)
-    teacher = planted_teacher(base, items)
-    update = teacher_of(base, skill.task)
-    assert update is not None
-    moments = second_moments(base.model, list(update), items.tokens_NT, items.n_tokens_N)
-    untouched = float(np.mean(score_teacher_forced(base.model, items, teacher=teacher)["nats"].to_numpy()))
-    gains = {0: 0.0}
-    for r in range(1, planted_k(skill) + 1):
-        with attached(base.model, oracle_truncation(update, r, moments)):
-            gains[r] = float(np.mean(score_teacher_forced(base.model, items, teacher=teacher)["nats"].to_numpy()))
-        gains[r] -= untouched
-    return gains
+def estimator_rows(
+    plan: StudyPlan, oracle: Oracle, found: Mapping[str, SkillFindings], tables: Mapping[str, SkillTables]
+) -> tuple[EstimatorScore, ...]:
+    """Every estimator held against the oracle's rank and the adapters' functional rank."""
+    planted = [skill for skill in plan.skills if skill.mode == "planted"]
+    return estimator_scores([cell for s in planted for cell in _estimated(oracle, s, found[s.key], tables[s.key])])
+
+
+def _estimated(oracle: Oracle, skill: SkillPlan, found: SkillFindings, tables: SkillTables) -> Iterator[Estimated]:
+    functional = {
+        (one.arm, seed): rank
+        for one in found.functional
+        if one.q == Q
+        for seed, rank in _by_seed(skill, tables, one.by_seed)
+    }
+    for arm in skill.lora_arms:
+        for seed in whole_seeds(skill, tables):
+            yield Estimated(
+                teacher=_teacher(skill).model_dump_json(),
+                nominal=arm.rank,
+                seed=seed,
+                planted=oracle.rank(skill),
+                functional=functional.get((arm.label, seed)),
+                nuisance=skill.varies or AS_TUNED,
+                estimates=estimates_of(read_adapter(tables.folders[arm.label, seed] / FINAL), oracle.roots(skill)),
+            )
+
+
+def _by_seed(skill: SkillPlan, tables: SkillTables, ranks: tuple[int, ...]) -> Iterator[tuple[int, int]]:
+    return zip(whole_seeds(skill, tables), ranks, strict=True)
+
+
+def estimates_of(weights: AdapterWeights, roots: Mapping[str, Tensor]) -> dict[str, float]:
+    """Every estimator's mean over the adapter's sites, of plain and of weighted singular values."""
+    plain = [singular_values(f.A_RI, f.B_OR, f.s).numpy() for f in weights.values()]
+    weighted = [singular_values(f.A_RI.double() @ roots[site], f.B_OR, f.s).numpy() for site, f in weights.items()]
+    shapes = [(f.B_OR.shape[0], f.A_RI.shape[1]) for f in weights.values()]
+    suffix, chosen = WEIGHTED
+    estimates = mean_estimates(plain, {name: _of_values(estimator) for name, estimator in ESTIMATORS.items()})
+    estimates |= mean_estimates(plain, {"count above 1e-5": _of_values(absolute_count)})
+    estimates |= mean_estimates(weighted, {f"{name}{suffix}": _of_values(ESTIMATORS[name]) for name in chosen})
+    if len(set(shapes)) == 1:
+        cut = partial(noise_cut_rank, shape_OI=shapes[0])
+        estimates |= mean_estimates(plain, {"noise cut": _of_values(cut)})
+    return estimates
+
+
+def _of_values(estimator: Callable[[Tensor], float | None]) -> Callable[[np.ndarray], float | None]:
+    """The estimator on an array; 0 for an update that is zero."""
+
+    def estimate(values: np.ndarray) -> float | None:
+        try:
+            return estimator(torch.from_numpy(values))
+        except EmptySpectrum:
+            return 0.0
+
+    return estimate
+
+
+def write_summary(folder: Path, findings: StudyFindings) -> None:
+    """`summary.json`: the calibration in one small file, for machines and for those who check it."""
+    judged = [row for row in findings.calibration if row.planted_k is not None]
+    n, covered = (sum(getattr(row, name) for row in judged) for name in ("n_judged", "covered"))
+    within, functional = (
+        sum(getattr(row, name) for row in judged) for name in ("functional_within_one", "n_functional")
+    )
+    low, high = clopper_pearson(covered, n) if n else (None, None)
+    document = {
+        "study": findings.study,
+        "provenance": findings.provenance,
+        "rows": [_summary_row(row) for row in judged],
+        "all": {
+            "repeats": sum(row.n_repeats for row in judged),
+            "judged": n,
+            "covered": covered,
+            "interval": [low, high],
+            "functional_within_one": within,
+            "functional": functional,
+        },
+        "shuffled": [row.functional_rank for row in findings.calibration if row.planted_k is None],
+        "relabel": relabel_rows(findings),
+        "simulated": [row.model_dump(mode="json") for row in findings.simulated],
+        "nulls": [row.model_dump(mode="json") for row in findings.nulls],
+        "estimators": [row.model_dump(mode="json") for row in findings.estimators],
+    }
+    write_json(folder / SUMMARY, document)
+
+
+def _summary_row(row: CalibrationRow) -> dict[str, Any]:
+    return {
+        "planted_k": row.planted_k,
+        "strengths": row.strengths,
+        "sites": list(row.sites),
+        "noise": row.noise,
+        "repeats": row.n_repeats,
+        "judged": row.n_judged,
+        "covered": row.covered,
+        "interval": [row.coverage_low, row.coverage_high],
+        "median_doublings": row.median_doublings,
+        "oracle_ranks": list(row.oracle_ranks),
+        "functional_rank": row.functional_rank,
+        "functional_within_one": row.functional_within_one,
+        "functional": row.n_functional,
+    }
+
+
+def relabel_rows(findings: StudyFindings) -> list[dict[str, Any]]:
+    """Rank of P - I beside the required rank, by rising rank."""
+    rows = []
+    for skill in findings.skills:
+        task = load_task(skill.task)
+        if isinstance(task, RelabelTask) and skill.required:
+            required = skill.required[0]
+            rank = task.relabelling.rank
+            rows.append({"rank": rank, "low": required.low, "high": required.high, "verdict": required.verdict})
+    return sorted(rows, key=lambda row: row["rank"])

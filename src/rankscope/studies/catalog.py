@@ -32,7 +32,7 @@ STUDIES = {
         StudyEntry(
             "calibration",
             "Does the same procedure find the rank where it is known?",
-            ("quick", "smoke", "tune"),
+            ("full", "quick", "smoke", "tune"),
             calibration.plan,
         ),
     )

@@ -112,6 +112,7 @@ def skill_findings(plan: StudyPlan, skill: SkillPlan, tables: SkillTables) -> Sk
         name=skill.name,
         task=skill.task,
         mode=skill.mode,
+        repeats=skill.repeats,
         descriptive=skill.descriptive,
         n_seeds=len(scores.seeds),
         n_items=len(scores.base_N),

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import Field, PositiveInt
+from pydantic import Field, NonNegativeInt, PositiveInt
 
 from rankscope.base.config import Config
 from rankscope.base.errors import BadInput
@@ -21,7 +21,7 @@ class SkillPlan(Config):
     name: str
     """Short label, such as `HashHop`; one per plan and mode."""
     mode: str
-    """`matched`, `trace`, `direct`, `null` or `planted`."""
+    """`matched`, `trace`, `direct`, `null`, `planted` or `relabel`."""
     task: str
     """Task name with knobs."""
     arms: tuple[ArmSpec, ...]
@@ -42,6 +42,10 @@ class SkillPlan(Config):
     """Whether answers after the model's own trace are generated too."""
     descriptive: bool = False
     """True where nothing is claimed."""
+    repeats: str = ""
+    """What this skill repeats with another teacher, or varies; a page shows the first of those alike."""
+    varies: str = ""
+    """How the training differs from the tuned one, where that is the question; nothing is then claimed of its rates."""
     tuned_as: str | None = None
     """The task whose tuned rates this skill uses, where that is another one (a null, a repeat)."""
 
@@ -69,6 +73,8 @@ class StudyPlan(Config):
     tuned_by: str | None = None
     """The tuning run whose committed table the rates come from; None for a tuning run itself."""
     precision: Precision = "fp32"
+    simulated: NonNegativeInt = 0
+    """Rank curves to simulate per family, and nulls per test, where a study calibrates the procedure itself."""
     shows: tuple[str, ...] = Field(default=())
     """Committed studies whose results stand beside this one's in the report."""
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 from pydantic import Field, ValidationError
@@ -9,6 +10,7 @@ from pydantic import Field, ValidationError
 from rankscope.base.atomic import write_json
 from rankscope.base.config import Config
 from rankscope.base.errors import BadFile
+from rankscope.rank.records import RateMap
 from rankscope.studies.plan import SkillPlan
 from rankscope.train.cell import FullSpec
 
@@ -75,7 +77,7 @@ def confounded_flags(table: RateTable, base_hash: str, skill: SkillPlan, used: d
     Tuned under other settings; an arm without a tuned rate; a best rate left at the edge of its grid; one untuned
     rate for all ranks. `used` are the rates of the plan, by `rate_name`.
     """
-    home = next((key for key, found in table.settings.items() if found == settings_hash(base_hash, skill)), None)
+    home = home_of(table, base_hash, skill)
     if home is None:
         return (f"confounded: the learning rates of {skill.key} were not tuned under these settings",)
     names = {arm.label: f"{home}/{arm.label}" for arm in skill.arms}
@@ -91,6 +93,41 @@ def confounded_flags(table: RateTable, base_hash: str, skill: SkillPlan, used: d
     if len(ranks) > 1 and untried and len({table.rates.get(name) for name in ranks}) == 1:
         flags.append(f"confounded: one untuned learning rate for all ranks of {skill.key}")
     return tuple(flags)
+
+
+def rate_maps(
+    table: RateTable, base_hash: str, skills: Sequence[SkillPlan], base_scores: Sequence[float]
+) -> tuple[RateMap, ...]:
+    """The part of the table that each skill takes its rates from, once for all skills that share it.
+
+    base_scores: of the untrained base, by skill.
+    """
+    found: dict[str, RateMap] = {}
+    for skill, base_score in zip(skills, base_scores, strict=True):
+        home = home_of(table, base_hash, skill)
+        names = {arm.label: f"{home}/{arm.label}" for arm in skill.arms}
+        if home is None or not any(name in table.scores for name in names.values()):
+            continue
+        if home in found:
+            found[home] = found[home].override(skills=(*found[home].skills, skill.key))
+            continue
+        tried = {label: table.scores[name] for label, name in names.items() if name in table.scores}
+        found[home] = RateMap(
+            skills=(skill.key,),
+            is_share=skill.mode != "planted",
+            base_score=base_score,
+            ranks={arm.label: arm.rank for arm in skill.lora_arms if arm.label in tried},
+            scores={label: {rate: score.primary for rate, score in scores.items()} for label, scores in tried.items()},
+            used={label: table.rates[names[label]] for label in tried if names[label] in table.rates},
+            n_seeds=len(table.tuning_seeds),
+            n_items=table.n_validation,
+        )
+    return tuple(found.values())
+
+
+def home_of(table: RateTable, base_hash: str, skill: SkillPlan) -> str | None:
+    """The skill of the tuning run whose settings are this one's; None when there is none."""
+    return next((key for key, found in table.settings.items() if found == settings_hash(base_hash, skill)), None)
 
 
 def best_rate(tried: dict[str, RateScore]) -> float | None:

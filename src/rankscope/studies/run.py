@@ -8,18 +8,19 @@ from rankscope.base.device import resolve_device
 from rankscope.base.machine import git_state, machine_facts
 from rankscope.base.paths import runs_root
 from rankscope.lm.bases import Base, load_base
-from rankscope.rank.records import CalibrationRow, SkillFindings, StudyFindings, read_findings, write_findings
+from rankscope.rank.records import CalibrationRow, RateMap, SkillFindings, StudyFindings, read_findings, write_findings
+from rankscope.rank.simulate import null_tests, simulated_sets
 from rankscope.runs.folder import RunFolder, verify_finished
 from rankscope.runs.manifest import MANIFEST, read_manifest
 from rankscope.studies.answers import calibration_answer, first_look_answer
-from rankscope.studies.calibration_findings import calibration_rows
+from rankscope.studies.calibration_findings import Oracle, calibration_rows, estimator_rows, write_summary
 from rankscope.studies.catalog import find_study
 from rankscope.studies.claims import less_rank_card
 from rankscope.studies.findings import SkillTables, skill_findings
 from rankscope.studies.page import FINDINGS, REPORT, RESULTS, write_page
 from rankscope.studies.plan import SkillPlan, StudyPlan
 from rankscope.studies.progress import meter, say
-from rankscope.studies.rates import RateTable, confounded_flags, read_rates
+from rankscope.studies.rates import RateTable, confounded_flags, rate_maps, read_rates
 from rankscope.studies.stages import (
     Sitting,
     Trained,
@@ -85,6 +86,8 @@ def _conclude(plan: StudyPlan, trained: list[Trained], folder: Path, device: str
     base = load_base(plan.base)
     findings = study_findings(plan, base, tables, _provenance(plan, trained, device, time_s))
     write_findings(folder / FINDINGS, findings)
+    if findings.calibration_source == plan.study:
+        write_summary(folder, findings)
     write_page(folder, folder / REPORT)
 
 
@@ -101,29 +104,47 @@ def study_findings(
             bar.advance(1)
     skills = tuple(found.values())
     planted = any(skill.mode == "planted" for skill in plan.skills)
-    calibration, source = (calibration_rows(plan, base, found), plan.study) if planted else committed_calibration()
+    oracle = Oracle(base)
+    calibration, source = (calibration_rows(plan, oracle, found), plan.study) if planted else committed_calibration()
     command = f"rankscope study {plan.study}"
     card = less_rank_card(skills, command)
     claims = (card,) if card else ()
-    return StudyFindings(
+    findings = StudyFindings(
         study=plan.study,
         title=plan.title,
-        answer=calibration_answer(calibration) if planted else first_look_answer(skills, claims, calibration),
+        answer=(),
         base=base.name,
         base_hash=base.content_hash,
         skills=skills,
         claims=claims,
         calibration=calibration,
         calibration_source=source,
+        simulated=simulated_sets(plan.simulated) if plan.simulated else (),
+        nulls=null_tests(plan.simulated) if plan.simulated else (),
+        estimators=estimator_rows(plan, oracle, found, tables) if planted else (),
+        rate_maps=_rate_maps(table, base, plan, found),
         reproduce=_reproduce(plan, command),
         provenance=provenance,
     )
+    answer = calibration_answer(findings) if planted else first_look_answer(skills, claims, calibration)
+    return findings.model_copy(update={"answer": answer})
 
 
 def _rate_flags(table: RateTable | None, base: Base, skill: SkillPlan, rates: dict[str, float]) -> tuple[str, ...]:
+    if skill.varies:
+        return ()
     if table is None:
         return ("confounded: rates not tuned",)
     return confounded_flags(table, base.content_hash, skill, rates)
+
+
+def _rate_maps(
+    table: RateTable | None, base: Base, plan: StudyPlan, found: dict[str, SkillFindings]
+) -> tuple[RateMap, ...]:
+    if table is None:
+        return ()
+    skills = [skill for skill in plan.skills if not skill.varies and skill.mode != "null"]
+    return rate_maps(table, base.content_hash, skills, [found[skill.key].base_score for skill in skills])
 
 
 def committed_calibration() -> tuple[tuple[CalibrationRow, ...], str | None]:

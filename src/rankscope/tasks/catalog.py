@@ -1,4 +1,4 @@
-"""Task names: `hashhop`, `hashchain:mode=matched,lines=10`, `planted:k=2`, `shuffled`, or a FILE.jsonl."""
+"""Task names: `hashhop`, `hashchain:mode=matched,lines=10`, `planted:k=2`, `relabel`, `shuffled`, or a FILE.jsonl."""
 
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -8,6 +8,7 @@ from rankscope.tasks.encode import Tokenizer, encode
 from rankscope.tasks.encoded import EncodedItems
 from rankscope.tasks.jsonl import JsonlTask
 from rankscope.tasks.planted import PlantedTask
+from rankscope.tasks.relabel import RelabelTask
 from rankscope.tasks.twins import TwinKnobs, TwinTask
 from rankscope.tasks.word_items import WordItems
 
@@ -25,6 +26,7 @@ TASKS = {
     "hashhop": "planning: from a node with one way on, where are you after k hops?",
     "hashchain": "reasoning: from the branching start, the end of the shortest chain",
     "shuffled": "null: HashChain (or of=hashhop) whose completions name exchanged nodes; only the format can be learnt",
+    "relabel": "calibration: one-hop lookup whose answers a permutation of m symbols in c cycles exchanges",
     "planted": "calibration: imitate the base plus a planted update of known rank k",
 }
 
@@ -62,6 +64,8 @@ def load_task(name: str) -> Task | JsonlTask:
     kind, knobs = split_name(name)
     if kind == "planted":
         return PlantedTask(name, knobs)
+    if kind == "relabel":
+        return RelabelTask(name, knobs)
     if kind == "shuffled":
         kind = knobs.pop("of", "hashchain")
         knobs = {"labels": "shuffled"} | knobs

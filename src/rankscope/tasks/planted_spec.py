@@ -23,6 +23,9 @@ class PlantedSpec(Config):
     the smallest power of 2^(1/4) that reaches `nats`."""
     decay: Literal["equal"] | Annotated[float, Field(gt=0, lt=1)] = "equal"
     """`equal` strength for all directions, or the ratio of each direction's strength to the one before."""
+    samples: PositiveInt | None = None
+    """Noise in training: imitate the shares of this many tokens drawn from the teacher at each position, instead of
+    its whole distribution. Scores are against the whole one always."""
     seed: NonNegativeInt = 0
     """Which directions are drawn."""
 

@@ -37,9 +37,10 @@ def answer_loss(model: nn.Module, batch: Batch) -> Float[Tensor, ""]:
     return F.cross_entropy(completion_logits(model, batch), completion_targets(batch))
 
 
-def distill_loss(model: nn.Module, teacher: nn.Module, batch: Batch) -> Float[Tensor, ""]:
-    """Mean KL(teacher || student) in nats over the positions that predict a completion token."""
-    with torch.no_grad():
-        teacher_MV = completion_logits(teacher, batch).log_softmax(-1)
+def distill_loss(model: nn.Module, teacher_MV: Float[Tensor, "M V"], batch: Batch) -> Float[Tensor, ""]:
+    """Mean KL(teacher || student) in nats over the positions that predict a completion token.
+
+    teacher_MV: the teacher's log-probabilities there, in row order.
+    """
     student_MV = completion_logits(model, batch).log_softmax(-1)
     return F.kl_div(student_MV, teacher_MV, reduction="batchmean", log_target=True)

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
-from rankscope.adapters.planted import teacher_of
 from rankscope.adapters.write import write_adapter
 from rankscope.base.precision import PrecisionPlan
-from rankscope.engine.model import adapted
 from rankscope.engine.pack import Pack
 from rankscope.engine.pack_step import PackBatch, PackTrainer
 from rankscope.engine.prefix import PrefixCache
@@ -23,15 +21,15 @@ from rankscope.lm.read_decoder import read_decoder
 from rankscope.lm.sites import is_transposed
 from rankscope.runs.folder import is_finished
 from rankscope.runs.metrics import MetricsLog
-from rankscope.train.arms import copy_sharing_weights, initial_adapter
+from rankscope.train.arms import initial_adapter
 from rankscope.train.batches import Batch, batch_stream
 from rankscope.train.cell import Cell, LoraSpec
 from rankscope.train.events import Diverged, Event, Finished, Progress
 from rankscope.train.kinds import NO_PREFIXES, prefixes_of
-from rankscope.train.loss import completion_logits
 from rankscope.train.materials import Materials
 from rankscope.train.pack_checkpoint import PackProgress, read_pack_checkpoint, write_pack_checkpoint
 from rankscope.train.schedule import lr_at
+from rankscope.train.teacher import Targets, teacher_targets
 from rankscope.train.training import DIVERGED, EARLY, FINAL, METRICS, PREFIX, TrainingSettings, conclude, early_step_of
 
 PACK_CHECKPOINT = "checkpoint.safetensors"
@@ -95,13 +93,13 @@ def pack_batches(
         _stream_of(member): batch_stream(member.materials.items, member.cell.budget, member.cell.seeds.order, device)
         for member in rows
     }
-    base, items = rows[0].materials.base, rows[0].materials.items
-    teacher = teacher_of(base, items.task) if items.objective == "distill" else None
+    items_of = {member.materials.items.content_hash: member.materials.items for member in rows}
+    base = rows[0].materials.base
     with ExitStack() as stack:
-        teacher_model = stack.enter_context(adapted(copy_sharing_weights(base.model), teacher)) if teacher else None
+        targets = {key: stack.enter_context(teacher_targets(base, items)) for key, items in items_of.items()}
 
         def batch_at(step: int) -> PackBatch:
-            found = {key: _seen(stream(step), teacher_model, prefixes.get(key[0])) for key, stream in streams.items()}
+            found = {key: _seen(stream(step), targets[key[0]], prefixes.get(key[0])) for key, stream in streams.items()}
             if len(found) == 1:
                 return found[_stream_of(rows[0])]
             return _stacked([found[_stream_of(member)] for member in rows])
@@ -115,9 +113,8 @@ def _stream_of(member: Member) -> tuple[str, int]:
 
 
 @torch.no_grad()
-def _seen(batch: Batch, teacher_model: nn.Module | None, prefix: PrefixCache | None) -> PackBatch:
-    teacher_PV = completion_logits(teacher_model, batch).log_softmax(-1) if teacher_model is not None else None
-    found = PackBatch(batch.tokens_NT, batch.predicts_NT, teacher_PV)
+def _seen(batch: Batch, targets: Targets | None, prefix: PrefixCache | None) -> PackBatch:
+    found = PackBatch(batch.tokens_NT, batch.predicts_NT, None if targets is None else targets(batch))
     if prefix is None:
         return found
     return replace(found, residual=prefix.residual(batch.rows_N, batch.tokens_NT), start_layer=prefix.layer)

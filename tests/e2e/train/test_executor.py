@@ -28,7 +28,7 @@ from rankscope.train.batches import batch_of
 from rankscope.train.cell import Cell
 from rankscope.train.events import Diverged, Event, Executor, Finished, Progress
 from rankscope.train.local import LocalExecutor
-from rankscope.train.loss import distill_loss
+from rankscope.train.loss import completion_logits, distill_loss
 from rankscope.train.training import CHECKPOINT, EARLY, FINAL, METRICS, TIMING
 
 pytestmark = pytest.mark.usefixtures("toy_skill")
@@ -104,9 +104,10 @@ def test_a_planted_skill_is_distilled_from_its_teacher(
     teacher = teacher_of(base, cell.task)
     assert teacher is not None
     with attached(base.model, teacher), torch.no_grad():
-        before = distill_loss(student.model, base.model, batch)
+        teacher_MV = completion_logits(base.model, batch).log_softmax(-1)
+        before = distill_loss(student.model, teacher_MV, batch)
         with with_parameters(student.model, read_dense(finished.folder / FINAL).tensors):
-            after = distill_loss(student.model, base.model, batch)
+            after = distill_loss(student.model, teacher_MV, batch)
     assert progress[0].loss_nats > progress[-1].loss_nats
     assert 0 < after < 0.8 * before
 

@@ -3,6 +3,7 @@
 import pytest
 
 from rankscope.rank.calibration import (
+    Planted,
     Repeat,
     calibration_row,
     functional_words,
@@ -21,7 +22,14 @@ def repeat(low: int | None, high: int | None, truth: int = 2, dense_share: float
     required = RequiredRank(
         q=0.9, verdict="estimated", low=low, high=high, by_rank={1: "undecided"}, contrast={}, sentence=""
     )
-    return Repeat(k=2, truth=truth, dense_share=dense_share, required=required, functional=functional(found, found))
+    return Repeat(
+        planted=Planted(2),
+        oracle=truth,
+        truth=truth,
+        dense_share=dense_share,
+        required=required,
+        functional=functional(found, found),
+    )
 
 
 def test_the_oracle_needs_the_fewest_directions_that_keep_q():
@@ -49,14 +57,16 @@ def test_width_in_doublings_with_open_ends_one_doubling_past_the_ranks(low, high
 
 
 def test_repeats_whose_dense_training_failed_are_shown_apart():
-    repeats = [repeat(2, 2), repeat(4, 8), repeat(1, 2, found=3), repeat(8, 8, dense_share=0.979, found=7)]
+    repeats = [repeat(2, 2), repeat(4, 8, found=4), repeat(1, 2, found=3), repeat(8, 8, dense_share=0.979, found=7)]
     row = calibration_row(repeats, largest=8, note="Made by hand.")
     assert (row.truth, row.n_repeats, row.n_judged, row.covered) == ("planted rank 2", 4, 3, 2)
     # Two of three: the exact 95 % ends solve P(X >= 2) = 0.025 and P(X <= 2) = 0.025 (the latter p^3 = 0.975).
     assert row.coverage_low == pytest.approx(0.0943, abs=1e-4)
     assert row.coverage_high == pytest.approx(0.975 ** (1 / 3), abs=1e-9)
     assert row.median_doublings == 1
-    assert row.functional_rank == "2 (4 of 6), 3 (2 of 6)"
+    assert row.functional_rank == "2 (2 of 6), 3 (2 of 6), 4 (2 of 6)"
+    assert (row.functional_within_one, row.n_functional) == (4, 6)
+    assert row.oracle_ranks == (2, 2, 2)
     assert row.note == ("Made by hand. 1 of 4 repeats not judged: dense training stayed under 98 % of the exact gain.")
 
 
@@ -74,3 +84,9 @@ def test_shuffled_labels_count_the_seeds_at_rank_0():
     row = null_row(functional(0, 0, 1))
     assert (row.n_repeats, row.covered, row.coverage_low) == (3, 2, None)
     assert row.functional_rank == functional_words([functional(0, 0, 1)]) == "0 (2 of 3), 1 (1 of 3)"
+
+
+def test_a_line_says_what_was_planted():
+    assert Planted(4).words == "planted rank 4"
+    told = Planted(2, "0.7", ("a", "b"), "16 tokens").words
+    assert told == "planted rank 2, each 0.7 times as strong as the one before, 2 sites, targets of 16 tokens"

@@ -9,6 +9,7 @@ from rankscope.rank.records import (
     FunctionalRank,
     RequiredRank,
     SkillFindings,
+    StudyFindings,
 )
 from rankscope.rank.required import RankRatio
 from rankscope.stats.interval import Interval
@@ -196,9 +197,22 @@ def test_a_null_with_rank_is_a_warning_and_nothing_found_is_nothing_said():
     assert first_look_answer((), (), ()) == ()
 
 
-def test_calibration_says_a_sentence_per_truth():
-    said = calibration_answer((row("planted rank 1", 4, 0.3), row("shuffled labels", 5, None, "0 (5 of 5)")))
-    assert said == (
-        "Planted rank 1: the 95 % set held the truth in 4 of 5 repeats; 1 more could not be judged.",
+def test_calibration_says_what_held():
+    """Hand-made rows: 9 of 10 judged repeats, an exact interval of .555 to .997."""
+    planted = [row("planted rank 1", 5, 0.5), row("planted rank 2", 4, 0.3)]
+    rows = [
+        one.override(planted_k=k, median_doublings=width, n_functional=25, functional_within_one=24)
+        for k, width, one in ((1, 0.0, planted[0]), (2, 1.0, planted[1]))
+    ]
+    null_found = row("shuffled labels", 5, None, "0 (5 of 5)")
+    found = StudyFindings(
+        study="", title="", answer=(), base="", base_hash="", skills=(), calibration=(*rows, null_found)
+    )
+    assert calibration_answer(found) == (
+        (
+            "The 95 % sets held the oracle's rank in 9 of 10 repeats (55.5% to 99.7%); 2 more could not be judged. "
+            "The median set spans 0 to 1 doublings."
+        ),
+        "Functional rank was the oracle's, or one off, in 48 of 50 adapters.",
         "Shuffled labels: functional rank 0 (5 of 5).",
     )

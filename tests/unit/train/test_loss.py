@@ -75,5 +75,5 @@ def test_distillation_is_the_mean_kl_from_teacher_to_student(gpt2: GPT2LMHeadMod
     log_p = completion_logits(teacher, batch).double().log_softmax(-1)
     log_q = completion_logits(gpt2, batch).double().log_softmax(-1)
     by_hand = (log_p.exp() * (log_p - log_q)).sum(-1).mean().item()
-    assert distill_loss(gpt2, teacher, batch).item() == pytest.approx(by_hand, rel=1e-5)
-    assert distill_loss(gpt2, gpt2, batch).item() == pytest.approx(0.0, abs=1e-6)
+    assert distill_loss(gpt2, log_p, batch).item() == pytest.approx(by_hand, rel=1e-5)
+    assert distill_loss(gpt2, log_q, batch).item() == pytest.approx(0.0, abs=1e-6)

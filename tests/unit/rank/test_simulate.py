@@ -1,0 +1,68 @@
+"""Simulated curves: their means are what they say, and the truth is read off them right."""
+
+import numpy as np
+import pytest
+
+from rankscope.rank.simulate import (
+    BASE,
+    DENSE,
+    FAMILIES,
+    RANKS,
+    Effects,
+    Q,
+    arm_scores,
+    null_tests,
+    simulated_sets,
+    true_rank,
+)
+
+BAR = BASE + Q * (DENSE - BASE)
+
+
+@pytest.mark.parametrize("is_share", [True, False])
+def test_every_arm_has_its_mean(is_share: bool) -> None:
+    """Over many seeds and items the means come to what was asked, the base's over items alone."""
+    rng = np.random.default_rng(0)
+    means = {"low": 0.2, "high": 0.9, "base": 0.1}
+    draws = [arm_scores(rng, means, Effects(), (40, 400), is_share) for _ in range(40)]
+    for name, mean in means.items():
+        assert np.mean([one[name].mean() for one in draws]) == pytest.approx(mean, abs=0.012)
+    assert all((one["base"] == one["base"][0]).all() for one in draws)
+    assert not (draws[0]["low"] == draws[0]["low"][0]).all()
+
+
+def test_the_truth_is_the_rank_from_which_all_suffice() -> None:
+    under, over = BAR - 0.01, BAR + 0.01
+    assert true_rank((under, under, over, over, over, over)) == 4
+    assert true_rank((under, over, under, over, over, over)) == 8
+    assert true_rank((over,) * 6) == 1
+    assert true_rank((under,) * 6) == RANKS[-1] + 1
+    assert true_rank((under, BAR - 1e-9, BAR, over, over, over)) == 4
+
+
+def test_curves_of_every_family_rise_and_can_be_judged() -> None:
+    rng = np.random.default_rng(1)
+    for family in FAMILIES:
+        for _ in range(20):
+            curve = family.curve(rng)
+            assert len(curve) == len(RANKS)
+            assert all(BASE <= mean <= DENSE + 1e-12 for mean in curve)
+            assert list(curve) == sorted(curve)
+            assert true_rank(curve) in (*RANKS, RANKS[-1] + 1)
+
+
+def test_counts_are_of_what_was_asked() -> None:
+    sets = simulated_sets(6, families=FAMILIES[:2])
+    assert [row.family for row in sets] == [family.name for family in FAMILIES[:2]]
+    assert all(row.n_curves == 6 and 4 <= row.covered <= 6 for row in sets)
+    assert simulated_sets(6, families=FAMILIES[:1]) == sets[:1]
+    assert all(row.n_nulls == 8 and row.low <= row.rejected / 8 <= row.high for row in null_tests(8))
+
+
+@pytest.mark.slow
+def test_sets_hold_their_truth_and_tests_their_level() -> None:
+    for row in simulated_sets(400):
+        assert row.coverage_high >= 0.95
+        assert row.median_doublings <= 1
+    for row in null_tests(1000):
+        assert 0.03 <= row.rejected / row.n_nulls <= 0.07
