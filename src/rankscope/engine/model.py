@@ -48,6 +48,11 @@ class DecoderModel(nn.Module):
         self._switches = switches
         self._prefix = prefix
 
+    @property
+    def prefix_identity(self) -> str | None:
+        """Which items `item_rows` may name, as the prefix was told; None without a prefix."""
+        return None if self._prefix is None else self._prefix.identity
+
     def forward(
         self,
         input_ids: Int[Tensor, "*K N T"],
@@ -115,15 +120,17 @@ def decoded(model: nn.Module) -> nn.Module:
 
 
 @contextmanager
-def adapted(model: PreTrainedModel, weights: AdapterWeights) -> Iterator[nn.Module]:
+def adapted(model: PreTrainedModel, weights: AdapterWeights, prefix: PrefixCache | None = None) -> Iterator[nn.Module]:
     """The model with the adapter at work, on our decoder where that runs it; the model is as before afterwards.
 
+    A prefix that ends below the adapter saves what lies below its layer, for a caller that names its rows.
     Raises: BadInput for a site that the model lacks, or factors of another shape.
     """
     if why_not_decodable(model) is None:
         check_fits_model(model, weights)
         like = next(model.parameters())
-        yield DecoderModel(model, adapter_ops(weights, like))
+        is_below = prefix is not None and prefix.layer <= read_decoder(model).lowest_layer(list(weights))
+        yield DecoderModel(model, adapter_ops(weights, like), prefix=prefix if is_below else None)
     else:
         with attached(model, weights):
             yield model

@@ -1,18 +1,23 @@
 """The frozen prefix: the residual below the lowest adapted layer, computed once per item and read when items return."""
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from rankscope.base.errors import BadFile
 from rankscope.lm.decoder import Decoder
 
 MEMORY_BYTES = 2**30
 """Larger caches go to the disk."""
+KEPT_BYTES = 2**26
+"""Caches up to this size outlive their training, for the next one on the same tokens; at most RECENT_CACHES of them."""
+RECENT_CACHES = 8
 CHECKED_ROWS = 8
 TOLERANCE = 1e-4
 """Largest difference, relative to the residual's scale, between a row on the disk and the same row computed again."""
@@ -36,13 +41,14 @@ class PrefixCache:
     ) -> None:
         """`identity` says which base and items these are. Raises BadFile when a file's rows are not the base's."""
         self.layer = layer
+        self.identity = identity
         self._decoder = decoder
         self._tokens_NT = tokens_NT
         embedding = decoder.embedding_VD
         self._dtype = embedding.dtype
         n_items, n_tokens = tokens_NT.shape
         shape = (n_items, n_tokens, embedding.shape[1])
-        self.size_bytes = int(np.prod(shape)) * embedding.dtype.itemsize
+        self.size_bytes = prefix_bytes(tokens_NT, decoder)
         if self.size_bytes <= memory_bytes:
             self.path = None
             self._values = np.empty(shape, _numpy_dtype(self._dtype))
@@ -82,6 +88,41 @@ class PrefixCache:
         fresh = self._computed(some)
         if not np.abs(self._values[some] - fresh).max() <= TOLERANCE * np.abs(fresh).max():
             raise BadFile(f"{self.path}.values does not hold what this base computes. Delete it; it is made again.")
+
+
+def prefix_bytes(tokens_NT: Int[np.ndarray, "N T"], decoder: Decoder) -> int:
+    """Size of a cache of these items."""
+    return tokens_NT.size * decoder.embedding_VD.shape[1] * decoder.embedding_VD.dtype.itemsize
+
+
+class RecentCaches:
+    """The small caches of a base's last trainings: what is frozen is the same for every task on the same tokens."""
+
+    def __init__(self) -> None:
+        self._kept: WeakKeyDictionary[nn.Module, dict[str, PrefixCache]] = WeakKeyDictionary()
+
+    def of(self, base: nn.Module, key: str, build: Callable[[], PrefixCache]) -> PrefixCache:
+        """The base's cache under that key, or a new one, which is kept where it is small."""
+        kept = self._kept.setdefault(base, {})
+        cache = kept.pop(key, None) or build()
+        if cache.path is None and cache.size_bytes <= KEPT_BYTES:
+            kept[key] = cache
+            while len(kept) > RECENT_CACHES:
+                del kept[next(iter(kept))]
+        return cache
+
+
+RECENT = RecentCaches()
+
+
+def recent_prefix(
+    base: nn.Module, decoder: Decoder, layer: int, tokens_NT: Int[np.ndarray, "N T"], tokens_hash: str
+) -> PrefixCache | None:
+    """What the base computes below a layer for these tokens; None where that is nothing, or too much to be kept."""
+    if layer == 0 or prefix_bytes(tokens_NT, decoder) > KEPT_BYTES:
+        return None
+    key = f"{tokens_hash}|{layer}|{decoder.embedding_VD.dtype}"
+    return RECENT.of(base, key, lambda: PrefixCache(decoder, layer, tokens_NT, tokens_hash, Path()))
 
 
 def _mapped(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:

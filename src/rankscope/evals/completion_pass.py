@@ -77,7 +77,10 @@ def completion_logits(
     """Completion logits of the given rows as one batch, in that order."""
     batch = _Batch.of(items, np.arange(len(items))[rows_M])
     device = model_device(model)
-    return batch.with_logits(_logits_at(model, batch.read_MT.to(device), batch.wanted_MT.to(device)), device)
+    known = getattr(model, "prefix_identity", None)
+    named_M = batch.rows_M if known is not None and known == items.tokens_hash else None
+    logits_PV = _logits_at(model, batch.read_MT.to(device), batch.wanted_MT.to(device), named_M)
+    return batch.with_logits(logits_PV, device)
 
 
 @dataclass(frozen=True)
@@ -119,9 +122,16 @@ class _Batch:
         )
 
 
-def _logits_at(model: nn.Module, tokens_MT: Tensor, wanted_MT: Tensor) -> Float[Tensor, "P V"]:
-    """Logits where wanted, in float32; the head runs on those rows alone where the model can be told so."""
-    options = {"logits_to_keep": wanted_MT} if accepts(model, "logits_to_keep") else {}
+def _logits_at(
+    model: nn.Module, tokens_MT: Tensor, wanted_MT: Tensor, rows_M: Int[np.ndarray, " M"] | None
+) -> Float[Tensor, "P V"]:
+    """Logits where wanted, in float32; the head runs on those rows alone where the model can be told so.
+
+    `rows_M` names the rows to a model that knows these items from before.
+    """
+    options: dict[str, object] = {"logits_to_keep": wanted_MT} if accepts(model, "logits_to_keep") else {}
+    if rows_M is not None:
+        options["item_rows"] = rows_M
     logits: Tensor = model(input_ids=tokens_MT, use_cache=False, **options).logits
     return (logits[wanted_MT] if logits.ndim == 3 else logits).float()
 

@@ -1,6 +1,6 @@
 """Score tables of whole variants and trained cells, and their pivot for the statistics."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal
@@ -14,9 +14,11 @@ from rankscope.adapters.dense import read_dense, with_parameters
 from rankscope.adapters.read import read_adapter
 from rankscope.base.errors import BadFile, BadInput
 from rankscope.engine.model import adapted, decoded
+from rankscope.engine.prefix import PrefixCache, recent_prefix
 from rankscope.evals.score_table import KEYS, SCHEMA, TRAINED, validated
 from rankscope.evals.teacher_forced import Teacher, score_teacher_forced, with_answers
 from rankscope.lm.bases import Base
+from rankscope.lm.read_decoder import read_decoder, why_not_decodable
 from rankscope.tasks.encoded import EncodedItems
 
 Snapshot = Literal["adapter", "early"]
@@ -61,26 +63,39 @@ def score_cell(
     batch_size: int = 256,
 ) -> pl.DataFrame:
     """The score table of a trained cell (LoRA, dense or full), read from its folder. The base is left as it was."""
-    with trained(base, folder, snapshot) as model:
+    with trained(base, folder, snapshot, items) as model:
         return score_variant(
             model, items, cell=cell, seed=seed, step=step, generate=generate, teacher=teacher, batch_size=batch_size
         )
 
 
 @contextmanager
-def trained(base: Base, folder: Path, snapshot: Snapshot = "adapter") -> Iterator[nn.Module]:
-    """The base with a cell's trained weights in it, until the block ends."""
+def trained(
+    base: Base, folder: Path, snapshot: Snapshot = "adapter", items: EncodedItems | None = None
+) -> Iterator[nn.Module]:
+    """The base with a cell's trained weights in it, until the block ends.
+
+    With `items`, what the base computes for them below the first trained site is kept for the next cell.
+    """
     weights = folder / snapshot
     if not weights.is_dir():
         raise BadFile(
             f"{weights} is missing: this cell diverged or has not been trained that far. Run the study again."
         )
     if (weights / "adapter_config.json").exists():
-        with adapted(base.model, read_adapter(weights)) as model:
+        adapter = read_adapter(weights)
+        with adapted(base.model, adapter, _prefix(base, items, adapter)) as model:
             yield model
     else:
         with with_parameters(base.model, read_dense(weights).tensors):
             yield base.model
+
+
+def _prefix(base: Base, items: EncodedItems | None, sites: Iterable[str]) -> PrefixCache | None:
+    if items is None or why_not_decodable(base.model) is not None:
+        return None
+    decoder = read_decoder(base.model)
+    return recent_prefix(base.model, decoder, decoder.lowest_layer(list(sites)), items.tokens_NT, items.tokens_hash)
 
 
 def wide(frame: pl.DataFrame, column: str) -> tuple[tuple[int, ...], Int[np.ndarray, " N"], Float[np.ndarray, "S N"]]:

@@ -66,6 +66,12 @@ class EncodedItems:
                 digest.update(np.ascontiguousarray(value, dtype=np.int64).tobytes())
         return digest.hexdigest()
 
+    @cached_property
+    def tokens_hash(self) -> str:
+        """SHA-256 over the tokens alone: equal for tasks that ask different things of the same text."""
+        tokens_NT = np.ascontiguousarray(self.tokens_NT, dtype=np.int64)
+        return hashlib.sha256(str(tokens_NT.shape).encode() + tokens_NT.tobytes()).hexdigest()
+
     def take(self, rows_M: UInt[np.ndarray, " M"] | Int[np.ndarray, " M"] | slice) -> "EncodedItems":
         """The given rows, in that order."""
         arrays = {

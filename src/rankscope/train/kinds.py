@@ -1,16 +1,18 @@
 """Which machinery trains a cell by itself: our decoder (`loop`), or transformers and PEFT (`reference`)."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
-from rankscope.base.precision import PrecisionPlan
-from rankscope.engine.prefix import MEMORY_BYTES, PrefixCache
+from rankscope.base.precision import FP32, PrecisionPlan
+from rankscope.engine.prefix import KEPT_BYTES, MEMORY_BYTES, RECENT, PrefixCache, prefix_bytes
 from rankscope.engine.switches import ALL_ON, Switches
 from rankscope.lm.bases import Base
 from rankscope.lm.decoder import Decoder
 from rankscope.lm.read_decoder import read_decoder, why_not_decodable
 from rankscope.lm.sites import resolve_sites
+from rankscope.tasks.encoded import EncodedItems
 from rankscope.train.arms import Arm, build_arm
 from rankscope.train.cell import Cell, FullSpec, LoraSpec
 from rankscope.train.loop_arms import build_loop_arm
@@ -46,7 +48,8 @@ def build_arm_of(
 def prefixes_of(together: Sequence[Materials], folder: Path, switches: Switches = ALL_ON) -> dict[str, PrefixCache]:
     """Items' hash -> a cache of what lies below the lowest adapted layer of all these cells.
 
-    Empty where nothing does, and where no item returns, neither in another epoch nor in another order.
+    Empty where nothing does, and where no item returns: neither in another epoch, nor in another order, nor, being few
+    enough to be kept in memory from one training to the next, in a later one.
     """
     first = together[0]
     items_of = {one.items.content_hash: one.items for one in together}
@@ -54,20 +57,30 @@ def prefixes_of(together: Sequence[Materials], folder: Path, switches: Switches 
     returns = first.cell.budget.n_epochs > 1 or n_streams > len(items_of)
     decoder = read_decoder(first.base.model).in_precision(PrecisionPlan.of(first.cell.precision))
     layer = min(lowest_layer(decoder, one.base, one.cell) for one in together)
-    if not (switches.prefix and returns and layer > 0):
+    if not switches.prefix or layer == 0:
         return {}
-    identity = f"{first.base.content_hash}|{first.cell.precision}"
+    model = first.base.model
+    identity = f"{first.base.content_hash}|{first.cell.precision}|{decoder.embedding_VD.dtype}|{model.device}"
+
+    def cache_of(items: EncodedItems) -> PrefixCache:
+        memory_bytes = MEMORY_BYTES // len(items_of)
+        return PrefixCache(decoder, layer, items.tokens_NT, f"{identity}|{items.tokens_hash}", folder, memory_bytes)
+
     return {
-        content_hash: PrefixCache(
-            decoder, layer, items.tokens_NT, f"{identity}|{content_hash}", folder, MEMORY_BYTES // len(items_of)
-        )
+        content_hash: RECENT.of(model, f"{identity}|{items.tokens_hash}|{layer}", partial(cache_of, items))
         for content_hash, items in items_of.items()
+        if returns or prefix_bytes(items.tokens_NT, decoder) <= KEPT_BYTES
     }
 
 
 def prefix_of(alone: Materials, folder: Path, switches: Switches = ALL_ON) -> PrefixCache | None:
     """The cache of a cell that trains by itself, if it has use for one."""
     return prefixes_of([alone], folder, switches).get(alone.items.content_hash)
+
+
+def in_full_precision(prefix: PrefixCache | None, cell: Cell) -> PrefixCache | None:
+    """The prefix if it was computed as a teacher computes, in fp32 throughout."""
+    return prefix if PrecisionPlan.of(cell.precision).name == FP32.name else None
 
 
 def lowest_layer(decoder: Decoder, base: Base, cell: Cell) -> int:

@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from rankscope.engine.prefix import PrefixCache
 from rankscope.lm.bases import Base
 from rankscope.tasks.encoded import EncodedItems
 from rankscope.train.batches import Batch
@@ -16,9 +17,9 @@ Loss = Callable[[nn.Module, Batch], Float[Tensor, ""]]
 
 
 @contextmanager
-def objective_of(base: Base, items: EncodedItems) -> Iterator[Loss]:
+def objective_of(base: Base, items: EncodedItems, prefix: PrefixCache | None = None) -> Iterator[Loss]:
     """(model, batch) -> loss in nats; a teacher stays attached to a copy of the base while this is open."""
-    with teacher_targets(base, items) as targets:
+    with teacher_targets(base, items, prefix) as targets:
         if targets is None:
             yield answer_loss
         else:

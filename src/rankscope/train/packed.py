@@ -25,7 +25,7 @@ from rankscope.train.arms import initial_adapter
 from rankscope.train.batches import Batch, batch_stream
 from rankscope.train.cell import Cell, LoraSpec
 from rankscope.train.events import Diverged, Event, Finished, Progress
-from rankscope.train.kinds import NO_PREFIXES, prefixes_of
+from rankscope.train.kinds import NO_PREFIXES, in_full_precision, prefixes_of
 from rankscope.train.materials import Materials
 from rankscope.train.pack_checkpoint import PackProgress, read_pack_checkpoint, write_pack_checkpoint
 from rankscope.train.schedule import lr_at
@@ -96,7 +96,12 @@ def pack_batches(
     items_of = {member.materials.items.content_hash: member.materials.items for member in rows}
     base = rows[0].materials.base
     with ExitStack() as stack:
-        targets = {key: stack.enter_context(teacher_targets(base, items)) for key, items in items_of.items()}
+        targets = {
+            key: stack.enter_context(
+                teacher_targets(base, items, in_full_precision(prefixes.get(key), rows[0].materials.cell))
+            )
+            for key, items in items_of.items()
+        }
 
         def batch_at(step: int) -> PackBatch:
             found = {key: _seen(stream(step), targets[key[0]], prefixes.get(key[0])) for key, stream in streams.items()}

@@ -12,6 +12,7 @@ from rankscope.adapters.planted import teacher_of
 from rankscope.base.errors import BadInput
 from rankscope.base.seeds import numpy_stream
 from rankscope.engine.model import adapted
+from rankscope.engine.prefix import PrefixCache
 from rankscope.lm.bases import Base
 from rankscope.tasks.catalog import split_name
 from rankscope.tasks.encoded import EncodedItems
@@ -28,8 +29,10 @@ LOG_ZERO = -1e4
 
 
 @contextmanager
-def teacher_targets(base: Base, items: EncodedItems) -> Iterator[Targets | None]:
+def teacher_targets(base: Base, items: EncodedItems, prefix: PrefixCache | None = None) -> Iterator[Targets | None]:
     """The targets of a `distill` task, None for one that names its answers; a copy of the base carries the teacher.
+
+    The prefix, if there is one, holds what the base computes for these items in full precision.
 
     With the knob `samples` each position's target is the shares of that many tokens drawn from the teacher. The draw
     is a function of items, row and position: the same in every epoch, batch, micro-batch and pack.
@@ -41,7 +44,7 @@ def teacher_targets(base: Base, items: EncodedItems) -> Iterator[Targets | None]
     if items.objective != "distill" or teacher is None:
         raise BadInput(f"{items.task} asks for the objective {items.objective!r}, for which it has no teacher.")
     n_samples = PlantedSpec.parse(teacher_knobs(split_name(items.task)[1])).samples
-    with adapted(copy_sharing_weights(base.model), teacher) as model:
+    with adapted(copy_sharing_weights(base.model), teacher, prefix) as model:
 
         @torch.no_grad()
         def targets(batch: Batch) -> Tensor:

@@ -20,7 +20,7 @@ from rankscope.train.batches import Batch, batch_stream
 from rankscope.train.cell import Cell
 from rankscope.train.checkpoint import Progressed, read_checkpoint, write_checkpoint
 from rankscope.train.events import Diverged, Event, Finished, Progress
-from rankscope.train.kinds import AskedKind, ExecutorKind, build_arm_of, prefix_of
+from rankscope.train.kinds import AskedKind, ExecutorKind, build_arm_of, in_full_precision, prefix_of
 from rankscope.train.materials import Materials
 from rankscope.train.objective import Loss, objective_of
 from rankscope.train.schedule import lr_at
@@ -86,7 +86,7 @@ def train_cell(
 
     with (
         MetricsLog(folder / METRICS, found.step if found else None) as metrics,
-        objective_of(base, materials.items) as loss_of,
+        objective_of(base, materials.items, in_full_precision(prefix, cell)) as loss_of,
     ):
         while step < n_steps:
             lr = lr_at(step, n_steps, spec)

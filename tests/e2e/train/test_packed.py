@@ -149,9 +149,23 @@ def test_a_pack_reads_its_prefix_from_the_cache(tiny_model_folder, tmp_path, dev
     torch.testing.assert_close(ends[1][1], ends[0][1], rtol=0, atol=1e-11)
 
 
-def test_items_that_return_in_another_order_only_are_cached_once(tiny_model_folder, tmp_path, device):
+def test_items_seen_once_are_cached_for_the_next_training_where_they_are_few(
+    tiny_model_folder, tmp_path, device, monkeypatch
+):
     first, *_ = members_of(cells_of(tiny_model_folder("gpt2"), SPECS[2:3]), tmp_path, device)
+    items, next_task = first.materials.items, replace(first.materials.items, task="another question of the same text")
+    (kept,) = prefixes_of([first.materials], tmp_path).values()
+    (again,) = prefixes_of([replace(first.materials, items=next_task)], tmp_path).values()
+    assert kept is again
+    assert items.content_hash != next_task.content_hash
+    (other,) = prefixes_of([replace(first.materials, items=items.take(slice(0, 8)))], tmp_path).values()
+    assert other is not kept
+    monkeypatch.setattr("rankscope.train.kinds.KEPT_BYTES", kept.size_bytes - 1)
     assert prefixes_of([first.materials], tmp_path) == {}
+
+
+def test_items_that_return_in_another_order_are_cached_once(tiny_model_folder, tmp_path, device):
+    first, *_ = members_of(cells_of(tiny_model_folder("gpt2"), SPECS[2:3]), tmp_path, device)
     other = first.cell.override(seeds=first.cell.seeds.model_dump() | {"order": 7})
     together = [first.materials, replace(first.materials, cell=other)]
     assert list(prefixes_of(together, tmp_path)) == [first.materials.items.content_hash]

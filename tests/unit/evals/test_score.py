@@ -15,9 +15,11 @@ from rankscope.adapters.dense import write_dense
 from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.adapters.write import write_adapter
 from rankscope.base.errors import BadFile, BadInput
+from rankscope.engine.model import adapted
 from rankscope.evals.score import score_cell, score_variant, wide
 from rankscope.evals.score_table import SCHEMA, TRAINED, validated, variant_hash
-from rankscope.lm.bases import Base
+from rankscope.lm.bases import Base, load_base
+from rankscope.tasks.catalog import load_items
 
 SITE = "transformer.h.1.mlp.c_proj"
 
@@ -127,3 +129,25 @@ def test_validated_refuses_unknown_columns_doubles_and_infinities() -> None:
 def test_variants_are_named_by_their_intervention() -> None:
     assert variant_hash({}) == TRAINED
     assert variant_hash({"a": 1, "b": 2}) == variant_hash({"b": 2, "a": 1}) != variant_hash({"a": 2, "b": 2})
+
+
+def test_what_is_frozen_is_kept_for_the_next_cell_and_for_no_other_items(tmp_path: Path) -> None:
+    """Scores through the prefix are the plain ones to rounding, also where candidates make an item set of their own."""
+    base = load_base("tiny-gpt2")
+    site = "transformer.h.3.mlp.c_proj"
+    items = load_items("hashchain:mode=direct,lines=10,chains=2,max_length=5", "test", 40, 0, base.tokenizer)
+    wide_items = replace(items, candidates_NCA=np.repeat(items.candidates_NCA, 2, axis=2))
+    for seed in (0, 1):
+        rng = torch.Generator().manual_seed(seed)
+        A_RI, B_OR = torch.randn(2, 512, generator=rng), 0.1 * torch.randn(128, 2, generator=rng)
+        weights = AdapterWeights({site: Factors(A_RI, B_OR, 1.0)})
+        write_adapter(tmp_path / f"{seed}" / "adapter", weights, "tiny-gpt2")
+        for some in (items, wide_items):
+            kept = score_cell(base, tmp_path / f"{seed}", some, cell="a", seed=0, step=1)
+            with adapted(base.model, weights) as model:
+                plain = score_variant(model, some, cell="a", seed=0, step=1)
+            for column in ("nats", "answer_nats"):
+                if column in kept.columns and plain[column].null_count() == 0:
+                    np.testing.assert_allclose(kept[column].to_numpy(), plain[column].to_numpy(), atol=1e-4)
+            assert kept["forced_choice"].to_list() == plain["forced_choice"].to_list()
+            assert kept["exact_output"].to_list() == plain["exact_output"].to_list()
