@@ -91,10 +91,10 @@ class Fit:
         return min(cell.budget.batch_size, -(-LEAST_TOKENS // shape.n_tokens))
 
     def most_rows(self, cells: Sequence[Cell], budget: float) -> int:
-        """How many of the cells can train together: the largest power of two that fits in passes worth taking."""
-        n_rows = 1 << (len(cells).bit_length() - 1)
+        """How many of the cells can train together in passes worth taking: all, or the largest power of two below."""
+        n_rows = len(cells)
         while n_rows > 1 and self.micro_batch(cells[:n_rows], budget, self.least_items(cells[0])) is None:
-            n_rows //= 2
+            n_rows = 1 << ((n_rows - 1).bit_length() - 1)
         return n_rows
 
     def _shape(self, cell: Cell) -> BatchShape:
