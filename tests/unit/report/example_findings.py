@@ -6,9 +6,13 @@ from rankscope.rank.records import (
     CalibrationRow,
     ClaimCard,
     CurvePoint,
+    EstimatorScore,
     FunctionalRank,
+    NullTest,
+    RateMap,
     Recovery,
     RequiredRank,
+    SimulatedSets,
     SkillFindings,
     SpectralSummary,
     StudyFindings,
@@ -345,6 +349,63 @@ CALIBRATION = (
 )
 
 
+SIMULATED = (
+    SimulatedSets(
+        family="smooth curves",
+        n_seeds=5,
+        n_items=200,
+        n_curves=2000,
+        covered=1990,
+        coverage_low=0.991,
+        coverage_high=0.998,
+        median_doublings=1.0,
+    ),
+)
+NULLS = (NullTest(test="two arms that are alike", n_nulls=1000, rejected=49, low=0.036, high=0.064),)
+
+
+def estimator(name, target, error, correlation, moved_by):
+    return EstimatorScore(
+        estimator=name,
+        target=target,
+        n_cells=40,
+        error_doublings=Interval(
+            estimate=error,
+            low=error - 0.1,
+            high=error + 0.1,
+            method="crossed t, 8 seeds x 1 items",
+            n_seeds=8,
+            n_items=1,
+        ),
+        bias_doublings=-error,
+        correlation=correlation,
+        moved_by=moved_by,
+    )
+
+
+ESTIMATORS = (
+    estimator("energy .90, weighted by the input", "planted", 0.3, 0.9, {"nominal rank": 0.1, "noise": 0.2}),
+    estimator("count above 1e-5", "planted", 2.5, None, {"nominal rank": 2.0}),
+    estimator("energy .90", "functional", 0.4, 0.8, {}),
+)
+RATE_MAPS = (
+    RateMap(
+        skills=("matched/HashHop", "matched/HashHop again"),
+        is_share=True,
+        base_score=0.01,
+        ranks={"rank 1": 1, "rank 2": 2},
+        scores={
+            "rank 1": {"0.01": 0.5, "0.02": None},
+            "rank 2": {"0.005": 0.4, "0.01": 0.7, "0.02": 0.6},
+            "dense": {"0.001": 0.7},
+        },
+        used={"rank 1": 0.01, "rank 2": 0.01, "dense": 0.001},
+        n_seeds=1,
+        n_items=300,
+    ),
+)
+
+
 def example(seeds: int = 3, items: int = 400, study: str = "first_look:quick", hostile: bool = True) -> StudyFindings:
     """Findings of a quick run (3 seeds) or, with 8 seeds, of a full one."""
     decided = "estimated" if seeds >= 5 else "underpowered"
@@ -384,6 +445,10 @@ def example(seeds: int = 3, items: int = 400, study: str = "first_look:quick", h
         ),
         calibration=CALIBRATION,
         calibration_source="calibration:full, 12 repeats",
+        simulated=SIMULATED,
+        nulls=NULLS,
+        estimators=ESTIMATORS,
+        rate_maps=RATE_MAPS,
         reproduce={
             "This study": "rankscope study first_look",
             "This page": "rankscope report runs/first_look",

@@ -22,6 +22,7 @@ def specs(findings):
     yield figures.score_layers(skill, order, domain, "#010101")
     yield figures.truncation_layers(skill, skill.functional[0])
     yield figures.spectrum_layers(figures.spectrum_kinds(skill.spectral[0])["mlp.c_fc"], 2.0, "#010101")
+    yield figures.rate_layers(findings.rate_maps[0], [0.001, 0.005, 0.01, 0.02])
 
 
 def test_specifications_are_what_altair_accepts(findings):
@@ -87,3 +88,8 @@ def test_functional_rank_is_marked_unless_there_is_no_gain(findings):
     gained = skill_of(findings, "HashHop", "matched").functional[0]
     assert figures.functional_rule(gained, {})[0]["data"]["values"] == [{"k": 2}]
     assert figures.functional_rule(skill_of(findings, "HashHop", "null").functional[0], {}) == []
+
+
+def test_a_map_of_rates_names_every_arm_and_what_diverged(findings):
+    texts = {element.text for element in ET.fromstring(figures.rate_heat(findings.rate_maps[0])).iter("text")}
+    assert {"rank 1", "rank 2", "dense", "div.", "70.0", "learning rate"} <= texts

@@ -9,7 +9,7 @@ from rankscope.report.page import render, write_report
 
 ORDER = [
     *("answer", "claims", "scores", "ranks", "truncation"),
-    *("spectra", "recovery", "calibration", "details", "reproduce"),
+    *("spectra", "estimators", "rates", "recovery", "calibration", "details", "reproduce"),
 ]
 
 
@@ -69,6 +69,16 @@ def test_bare_findings_still_make_a_whole_page(made_up):
     text = render(bare)
     assert "This study tests no claim." in text
     assert "No adapter was truncated" in text
+
+
+def test_of_skills_that_repeat_one_another_the_first_is_shown(made_up):
+    found = made_up.example()
+    planted = next(skill for skill in found.skills if skill.mode == "planted")
+    again = [planted.override(name=f"teacher {n}", repeats="planted") for n in (1, 2, 3)]
+    page = render(found.override(skills=[s.model_dump() for s in (*found.skills, *again)]))
+    assert "teacher 1" in page
+    assert "teacher 2" not in page
+    assert "2 of 10 skills repeat one shown here" in page
 
 
 def test_notebook_summary_shows_answer_sets_and_size(made_up):

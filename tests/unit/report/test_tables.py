@@ -1,3 +1,5 @@
+from functools import partial
+
 import pytest
 
 from rankscope.report import tables
@@ -9,6 +11,10 @@ TABLES = (
     tables.spectral_table,
     tables.recovery_table,
     tables.calibration_table,
+    tables.simulated_table,
+    tables.null_table,
+    tables.fixed_rate_table,
+    partial(tables.estimator_table, target="planted", of="planted update"),
 )
 
 
@@ -73,3 +79,10 @@ def test_score_table_starts_with_chance_and_base_and_shows_missing_scores_as_das
     assert first["forced_choice"].missing
     assert first["score"].detail.startswith("[")
     assert first["cells"].csv.count(" ") == 2
+
+
+def test_a_fixed_rate_shows_the_need_that_it_would_have_shown(findings):
+    """At .01 both ranks were tried: rank 2 has all of dense's gain, rank 1 has not; at .02 rank 1 diverged."""
+    (row,) = tables.fixed_rate_table(findings).rows
+    assert row["skill"].csv == "HashHop (matched) and 1 more"
+    assert (row["at-0.01"].csv, row["at-0.02"].missing, row["tuned"].csv) == ("2", True, "2")
