@@ -8,7 +8,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from rankscope.base.atomic import write_text
 from rankscope.rank.records import FunctionalRank, SkillFindings, SpectralSummary, StudyFindings, read_findings
 from rankscope.report import figures, tables, words
-from rankscope.report.formats import by_mode, functional_text, ordered, size_text, skill_label
+from rankscope.report.formats import by_mode, functional_text, ordered, plural, size_text, skill_label
 from rankscope.report.parts import (
     Block,
     Claims,
@@ -305,7 +305,7 @@ def rates(findings: StudyFindings) -> tuple[Part, ...]:
     panels = tuple(
         Panel(
             tables.rates_of(found),
-            f"{found.n_seeds} tuning seed(s), {found.n_items} validation items",
+            f"{plural(found.n_seeds, 'tuning seed')}, {plural(found.n_items, 'validation item')}",
             figures.rate_heat(found),
             words.rate_alt(found),
         )

@@ -102,7 +102,7 @@ def study_findings(
             one = skill_findings(plan, skill, tables[skill.key])
             found[skill.key] = one.override(flags=(*one.flags, *_rate_flags(table, base, skill, plan.rates)))
             bar.advance(1)
-    skills = tuple(found.values())
+    skills = abridged(tuple(found.values()))
     planted = any(skill.mode == "planted" for skill in plan.skills)
     oracle = Oracle(base)
     calibration, source = (calibration_rows(plan, oracle, found), plan.study) if planted else committed_calibration()
@@ -128,6 +128,22 @@ def study_findings(
     )
     answer = calibration_answer(findings) if planted else first_look_answer(skills, claims, calibration)
     return findings.model_copy(update={"answer": answer})
+
+
+def abridged(skills: tuple[SkillFindings, ...]) -> tuple[SkillFindings, ...]:
+    """The skills, those that repeat an earlier one without spectra and truncation curves, which no page shows.
+
+    Every number of theirs that a verdict or a table rests on stays.
+    """
+    seen: set[str] = set()
+    kept = []
+    for skill in skills:
+        if skill.repeats and skill.repeats in seen:
+            functional = tuple(one.model_copy(update={"curve": ()}) for one in skill.functional)
+            skill = skill.model_copy(update={"spectral": (), "functional": functional})
+        seen.add(skill.repeats)
+        kept.append(skill)
+    return tuple(kept)
 
 
 def _rate_flags(table: RateTable | None, base: Base, skill: SkillPlan, rates: dict[str, float]) -> tuple[str, ...]:
