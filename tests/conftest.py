@@ -6,10 +6,13 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 import torch
+
+from rankscope.cli.main import main
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -41,3 +44,34 @@ def tiny_model_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str
 def device(request: pytest.FixtureRequest) -> torch.device:
     """The CPU, and a GPU where there is one."""
     return torch.device(request.param)
+
+
+@dataclass(frozen=True)
+class Ran:
+    """What a command left: exit code, stdout, stderr."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def rankscope(monkeypatch, capsys) -> Callable[..., Ran]:
+    """A function that runs a command in this process, through the `main` that the console script calls.
+
+    It gives what a user would see at 80 columns, not in a terminal.
+    """
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("TRANSFORMERS_VERBOSITY", "error")
+
+    def run(*arguments: object) -> Ran:
+        monkeypatch.setattr(sys, "argv", ["rankscope", *map(str, arguments)])
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as stop:
+            main()
+        printed = capsys.readouterr()
+        code = 0 if stop.value.code is None else stop.value.code
+        assert isinstance(code, int)
+        return Ran(code, printed.out, printed.err)
+
+    return run

@@ -78,6 +78,8 @@ class AdapterInfo:
     init: str
     """Name of the initialisation, `default` for PEFT's own."""
     peft_version: str | None
+    fan_in_fan_out: bool | None
+    """True where its maps are stored transposed (Conv1D); None where the file does not say."""
 
 
 def read_adapter(folder: Path | str) -> AdapterWeights:
@@ -111,6 +113,7 @@ def read_adapter_info(folder: Path | str) -> AdapterInfo:
         alpha_pattern={key: float(value) for key, value in (raw.get("alpha_pattern") or {}).items()},
         init=init if isinstance(init, str) else "default",
         peft_version=raw.get("peft_version"),
+        fan_in_fan_out=None if raw.get("fan_in_fan_out") is None else bool(raw["fan_in_fan_out"]),
     )
 
 

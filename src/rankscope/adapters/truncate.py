@@ -43,6 +43,16 @@ def n_directions(factors: Factors) -> int:
     return min(factors.rank, factors.A_RI.shape[1], factors.B_OR.shape[0])
 
 
+def matrix_rank(factors: Factors) -> int:
+    """Rank of the update as a matrix: singular values above rounding in the factors' own dtype."""
+    return 0 if factors.rank == 0 else _n_above_rounding(factors, directions(factors).S_R)
+
+
+def _n_above_rounding(factors: Factors, S_R: Float[Tensor, " R"]) -> int:
+    tolerance = torch.finfo(factors.A_RI.dtype).eps * max(factors.A_RI.shape[1], factors.B_OR.shape[0])
+    return int((S_R / S_R[0].clamp(min=torch.finfo(torch.float64).tiny)).gt(tolerance).sum())
+
+
 def truncated(weights: AdapterWeights, k: int) -> AdapterWeights:
     """The k directions with the largest singular values per site: the nearest update of rank k (Eckart and Young)."""
     return _per_site(weights, k, lambda _, f: directions(f).kept(range(k), f))
@@ -118,8 +128,7 @@ def _placed(A_KI: Tensor, B_OK: Tensor, like: Factors, s: float = 1.0) -> Factor
 
 def _projected(factors: Factors, k: int, site: str, seed: int) -> Factors:
     found = directions(factors)
-    tolerance = torch.finfo(factors.A_RI.dtype).eps * max(factors.A_RI.shape[1], factors.B_OR.shape[0])
-    n_span = int((found.S_R / found.S_R[0].clamp(min=torch.finfo(torch.float64).tiny)).gt(tolerance).sum())
+    n_span = _n_above_rounding(factors, found.S_R)
     if k >= n_span:
         return factors
     generator = torch_stream("random subspace", seed, site)

@@ -20,7 +20,11 @@ _CONV1D_MAPS = (".attn.c_attn", ".attn.c_proj", ".mlp.c_fc", ".mlp.c_proj")
 
 
 def write_adapter(
-    folder: Path | str, weights: AdapterWeights, base_name: str, fan_in_fan_out: bool | None = None
+    folder: Path | str,
+    weights: AdapterWeights,
+    base_name: str | None,
+    fan_in_fan_out: bool | None = None,
+    revision: str | None = None,
 ) -> None:
     """Writes adapter_config.json and adapter_model.safetensors, each whole or not at all.
 
@@ -28,6 +32,7 @@ def write_adapter(
     out: their update is zero, and PEFT has no rank 0. PEFT stores alpha, not the scale; where no alpha / R is the
     scale to the last bit, the scale itself stands in the metadata of the tensor file, for `read_adapter` to find.
     fan_in_fan_out says that the maps are Conv1D; None: when all of them are named as GPT-2 names its own.
+    revision is the base's, as PEFT has it.
     """
     kept = {site: factors for site, factors in weights.items() if factors.rank > 0}
     if not kept:
@@ -41,10 +46,12 @@ def write_adapter(
         tensors[f"base_model.model.{site}.lora_B.weight"] = factors.B_OR.detach().cpu().contiguous().clone()
     with atomic_path(folder / WEIGHTS_FILE) as temporary:
         save_file(tensors, temporary, metadata={"format": "pt"} | _exact_scales(kept))
-    write_json(folder / CONFIG_FILE, _config(kept, base_name, fan_in_fan_out))
+    write_json(folder / CONFIG_FILE, _config(kept, base_name, fan_in_fan_out, revision))
 
 
-def _config(kept: dict[str, Factors], base_name: str, fan_in_fan_out: bool) -> dict[str, Any]:
+def _config(
+    kept: dict[str, Factors], base_name: str | None, fan_in_fan_out: bool, revision: str | None
+) -> dict[str, Any]:
     alphas = {site: _numerator(factors) for site, factors in kept.items()}
     ranks = {site: factors.rank for site, factors in kept.items()}
     rank, alpha = _commonest(ranks.values()), _commonest(alphas.values())
@@ -52,6 +59,7 @@ def _config(kept: dict[str, Factors], base_name: str, fan_in_fan_out: bool) -> d
         "peft_type": "LORA",
         "task_type": "CAUSAL_LM",
         "base_model_name_or_path": base_name,
+        "revision": revision,
         "r": rank,
         "lora_alpha": alpha,
         "lora_dropout": 0.0,

@@ -87,4 +87,4 @@ class StepBar:
             self._progress.update(self._task, completed=step, total=n_steps, note=note)
         elif 10 * step // n_steps > self._tenths_shown:
             self._tenths_shown = 10 * step // n_steps
-            typer.echo(f"{self._title}: step {step} of {n_steps}, {note}", err=True)
+            typer.echo(f"{self._title}: step {step} of {n_steps}{f', {note}' if note else ''}", err=True)

@@ -6,6 +6,8 @@ import typer
 
 MOST_ITEMS = 10_000_000
 """Items are held in memory; more is a slip of the finger."""
+N_TEST_ITEMS = 500
+"""Held-out items that adapters are scored on, unless a file has fewer."""
 
 Json = Annotated[bool, typer.Option("--json", help="Print facts as JSON, for machines.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.", metavar="NAME")]

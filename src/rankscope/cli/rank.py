@@ -1,4 +1,4 @@
-"""`rankscope rank`: the spectra of any PEFT LoRA adapter, beside its nominal rank."""
+"""`rankscope rank`: the spectra of any PEFT LoRA adapter, and with a base and a task its functional rank."""
 
 import re
 from collections.abc import Iterable
@@ -11,10 +11,11 @@ import typer
 from rich.text import Text
 
 from rankscope.cli.console import out, plain_table, print_json, print_line
-from rankscope.cli.options import Json
+from rankscope.cli.on_task import HeldOutItems, OneBase, OneTask, check_both, load_on_task
+from rankscope.cli.options import N_TEST_ITEMS, Device, Json
 
 if TYPE_CHECKING:
-    from rankscope.adapters.weights import Factors
+    from rankscope.adapters.weights import AdapterWeights, Factors
 
 CAUTION = (
     "These numbers describe singular values alone. None of them is the rank that the skill needs: that takes "
@@ -51,13 +52,69 @@ class SiteSpectrum:
 
 
 def rank(
-    adapter: Annotated[Path, typer.Argument(help="Folder of a PEFT LoRA or rsLoRA adapter.")],
+    adapters: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="ADAPTER...",
+            help="Folder of a PEFT LoRA or rsLoRA adapter; with --base and --task also several seeds of one training.",
+        ),
+    ],
+    base: OneBase = None,
+    task: OneTask = None,
+    n_items: HeldOutItems = N_TEST_ITEMS,
+    seed: Annotated[int, typer.Option("--seed", help="Of the random control's directions.", min=0, max=2**31 - 1)] = 0,
+    device: Device = "auto",
     as_json: Json = False,
 ) -> None:
-    """Shows singular-value estimates of an adapter's rank, site by site, beside its nominal rank."""
-    from rankscope.adapters.read import read_adapter
+    """Shows singular-value estimates of an adapter's rank, site by site, beside its nominal rank.
 
-    spectra = [spectrum(site, factors) for site, factors in read_adapter(adapter).items()]
+    With a base and a task also its functional rank: how far the adapter can be cut and keep its gain, beside controls.
+    """
+    from rankscope.adapters.read import read_adapter
+    from rankscope.cli import functional
+
+    is_on_task = check_both(base, task)
+    check_count(adapters, is_on_task)
+    weights = [read_adapter(folder) for folder in adapters]
+    if not is_on_task:
+        show_spectra(adapters[0], spectra_of(weights[0]), as_json)
+        return
+    assert base is not None
+    assert task is not None
+    where = load_on_task(base, task, device, weights, adapters)
+    reading = functional.measured_on(where, weights, n_items, seed)
+    if as_json:
+        documents = [as_document(folder, spectra_of(found)) for folder, found in zip(adapters, weights, strict=True)]
+        print_json({"spectra": documents, "functional": functional.as_document(where, adapters, reading)})
+        return
+    for folder, found in zip(adapters, weights, strict=True):
+        if len(adapters) == 1:
+            out().print(table(spectra_of(found)))
+        print_line(f"{'' if len(adapters) == 1 else folder}\n{summary(spectra_of(found))}", out())
+    print_line("", out())
+    functional.show(where, adapters, reading)
+
+
+def check_count(adapters: list[Path], is_on_task: bool) -> None:
+    """Raises BadInput for several adapters without a task, or one given twice."""
+    from rankscope.base.errors import BadInput
+
+    if len(adapters) > 1 and not is_on_task:
+        raise BadInput(
+            f"{len(adapters)} adapters were given. Several are read as the seeds of one training, which takes --base "
+            "and --task; without them give one."
+        )
+    if len({folder.resolve() for folder in adapters}) < len(adapters):
+        raise BadInput("An adapter is given twice. Give each training once, or the interval over seeds means nothing.")
+
+
+def spectra_of(weights: "AdapterWeights") -> list[SiteSpectrum]:
+    """The spectrum of every site."""
+    return [spectrum(site, factors) for site, factors in weights.items()]
+
+
+def show_spectra(adapter: Path, spectra: list[SiteSpectrum], as_json: bool) -> None:
+    """Prints the spectra alone."""
     if as_json:
         print_json(as_document(adapter, spectra))
         return
@@ -114,13 +171,17 @@ def means(spectra: Iterable[SiteSpectrum]) -> dict[str, float | None]:
 
 
 def rows(spectra: list[SiteSpectrum]) -> dict[str, list[SiteSpectrum]]:
-    """Label -> the sites that the row is the mean of: one site each, or one kind of map each when there are many."""
-    grouped: dict[str, list[SiteSpectrum]] = {}
-    for spectrum in spectra:
-        grouped.setdefault(spectrum.site if len(spectra) <= MOST_SITES else kind_of_map(spectrum.site), []).append(
-            spectrum
-        )
-    return {short_label(label, grouped): group for label, group in grouped.items()}
+    """Label -> the sites that the row is the mean of."""
+    by_site = {spectrum.site: spectrum for spectrum in spectra}
+    return {label: [by_site[site] for site in sites] for label, sites in grouped(list(by_site)).items()}
+
+
+def grouped(sites: list[str]) -> dict[str, list[str]]:
+    """Label of a row -> its sites: one site each, or one kind of map each when there are many."""
+    groups: dict[str, list[str]] = {}
+    for site in sites:
+        groups.setdefault(site if len(sites) <= MOST_SITES else kind_of_map(site), []).append(site)
+    return {short_label(label, groups): group for label, group in groups.items()}
 
 
 def short_label(label: str, labels: Iterable[str]) -> str:
@@ -134,15 +195,15 @@ def short_label(label: str, labels: Iterable[str]) -> str:
 
 def table(spectra: list[SiteSpectrum]) -> Any:
     """One row per site, or per kind of map; a dash where the adapter changes nothing."""
-    grouped = rows(spectra)
-    first = ("site",) if len(grouped) == len(spectra) else ("kind of map", "sites")
+    groups = rows(spectra)
+    first = ("site",) if len(groups) == len(spectra) else ("kind of map", "sites")
     headings = (*first, "nominal", *SHOWN.values())
     result = plain_table(*headings, right=tuple(range(1, len(headings))))
-    labelled = [*grouped.items(), *([("all, mean", spectra)] if len(grouped) > 1 else [])]
+    labelled = [*groups.items(), *([("all, mean", spectra)] if len(groups) > 1 else [])]
     for index, (label, group) in enumerate(labelled):
         size = [str(len(group))] if len(first) > 1 else []
-        is_last_of_sites = index == len(grouped) - 1
-        style = "bold" if index == len(grouped) else None
+        is_last_of_sites = index == len(groups) - 1
+        style = "bold" if index == len(groups) else None
         result.add_row(Text(label), *size, nominal(group), *cells(group), end_section=is_last_of_sites, style=style)
     return result
 

@@ -22,3 +22,10 @@ def check_folder_target(path: Path) -> None:
         raise BadInput(f"--out can not lie in {path}: {standing} is a file. Choose another path.")
     if not os.access(standing, os.W_OK | os.X_OK):
         raise BadInput(f"--out can not lie in {path}: {standing} is not writable. Choose another path.")
+
+
+def check_new_folder(path: Path) -> None:
+    """Raises BadInput unless a folder can be made at `path`, or stands there empty."""
+    check_folder_target(path)
+    if path.is_dir() and any(path.iterdir()):
+        raise BadInput(f"--out {path} holds files already, and nothing there is replaced. Give a new or empty folder.")

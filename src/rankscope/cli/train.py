@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rankscope.cli.console import err, out, plain_table, print_json, print_line, step_bar
-from rankscope.cli.options import MOST_ITEMS, Device, Json, Precision, Seed
+from rankscope.cli.options import MOST_ITEMS, N_TEST_ITEMS, Device, Json, Precision, Seed
 
 if TYPE_CHECKING:
     import polars as pl
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from rankscope.train.events import Finished
     from rankscope.train.local import LocalExecutor
 
-N_TEST_ITEMS = 500
 LONG_S = 60.0
 SHARES = {
     "exact_output": "whole output exact",
@@ -56,6 +55,7 @@ def train(
     from rankscope.base.seeds import Seeds
     from rankscope.cli.targets import check_folder_target
     from rankscope.lm.bases import load_base
+    from rankscope.studies.held_out import held_out_items
     from rankscope.train.cell import Budget, Cell, OptimiserSpec
     from rankscope.train.precision import resolve_precision
 
@@ -73,7 +73,7 @@ def train(
     check_folder_target(folder)
     loaded = load_base(base, device=where)
     check_rank(loaded, cell.arm)
-    items = held_out_items(task, loaded)
+    items = held_out_items(task, loaded, N_TEST_ITEMS)
     cell = cell.override(precision=resolve_precision(precision, loaded, items, batch, resolve_device(device)))
     done = trained_cell(cell, folder, where)
     facts = facts_of(done, items, scores(loaded, items, done, seed))
@@ -154,23 +154,6 @@ def tell_cost(executor: "LocalExecutor", cell: "Cell") -> None:
     total_s = executor.estimate_seconds(executor.plan([cell]))
     if total_s > LONG_S:
         print_line(f"{cell.budget.n_steps:,} steps: about {minutes(total_s)}.", err())
-
-
-def held_out_items(task: str, base: "Base") -> "EncodedItems":
-    """The held-out items that every training on the task is scored on; of a file, as many as it has."""
-    from rankscope.base.errors import BadInput
-    from rankscope.studies.scoring import SCORING_SEED
-    from rankscope.tasks.catalog import load_items, load_task
-    from rankscope.tasks.encoded import check_fits
-    from rankscope.tasks.jsonl import JsonlTask
-
-    loaded = load_task(task)
-    n_items = min(N_TEST_ITEMS, len(loaded.rows("test"))) if isinstance(loaded, JsonlTask) else N_TEST_ITEMS
-    if n_items == 0:
-        raise BadInput(f"{task} has no test items (a tenth of the prompts, by their hash). Add lines to it.")
-    items = load_items(task, "test", n_items, SCORING_SEED, base.tokenizer)
-    check_fits(items, base.n_positions, base.name)
-    return items
 
 
 def scores(base: "Base", items: "EncodedItems", done: "Finished", seed: int) -> dict[str, "pl.DataFrame"]:

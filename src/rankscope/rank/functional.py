@@ -1,7 +1,7 @@
 """Functional rank: how far a trained adapter can be truncated before it loses its own gain."""
 
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -74,13 +74,15 @@ def truncation_curves(
     order_on: Probe | None = None,
     n_draws: int = 3,
     batch_size: int = 256,
+    tell: Callable[[int, int], None] | None = None,
 ) -> pl.DataFrame:
     """Scores per item of the adapter cut to k directions per site, for all ks and controls.
 
     Columns: control, k, draw, variant, then `item` and the scores of `score_teacher_forced`. The model is the base.
     `random` has n_draws draws (a function of eval_seed), `sensitivity` needs `order_on`, `global` allots a budget of
     k times the number of sites by energy. k = 0 (the base) and k = R (the whole adapter) are the same under every
-    control, so they are scored once and appear under each.
+    control, so they are scored once and appear under each. `tell` hears how many models out of how many have been
+    handed over to be scored.
     """
     ks = k_grid(weights.max_rank) if ks is None else tuple(sorted({0, *ks, weights.max_rank}))
     order = _order(model, weights, controls, order_on, batch_size)
@@ -94,7 +96,9 @@ def truncation_curves(
         for draw in range(n_draws if control == "random" else 1)
     ]
     cuts = (svd.cut(control, k, eval_seed, draw, order) for control, k, draw in inner)
-    variants = itertools.chain((AdapterWeights({}), weights), cuts)
+    variants: Iterator[AdapterWeights] = itertools.chain((AdapterWeights({}), weights), cuts)
+    if tell is not None:
+        variants = _counted(variants, len(inner) + 2, tell)
     base, whole, *found = score_variants(model, variants, items, batch_size, teacher)
     scored = dict(zip(inner, found, strict=True))
     scored |= {(control, k, 0): end for control in controls for k, end in ((0, base), (weights.max_rank, whole))}
@@ -103,6 +107,15 @@ def truncation_curves(
         _labelled(scored[control, k, draw], control, k, draw, eval_seed)
         for control, k, draw in sorted(scored, key=lambda place: (order_of[place[0]], *place[1:]))
     )
+
+
+def _counted(
+    variants: Iterator[AdapterWeights], total: int, tell: Callable[[int, int], None]
+) -> Iterator[AdapterWeights]:
+    for done, variant in enumerate(variants):
+        tell(done, total)
+        yield variant
+    tell(total, total)
 
 
 @dataclass(frozen=True)
@@ -310,11 +323,17 @@ def _check_curves(curves: Mapping[Control, TruncationCurve], reference_N: np.nda
 def smallest_budgets(curve: TruncationCurve, reference_N: Float[np.ndarray, " N"], q: float) -> Float[np.ndarray, " S"]:
     """Per seed the smallest budget from which every larger one keeps q of the gain; 0 where there is no gain."""
     gain_SKN = curve.scores_SKN - reference_N
-    gain_SK = gain_SKN.mean(2)
-    keeps_SK = gain_SK >= q * gain_SK[:, -1:]
-    keeps_onwards_SK = np.logical_and.accumulate(keeps_SK[:, ::-1], axis=1)[:, ::-1]
-    smallest_S = np.array(curve.ks)[keeps_onwards_SK.argmax(1)]
-    return np.where(has_gain(gain_SKN[:, -1]), smallest_S, 0.0)
+    return np.where(has_gain(gain_SKN[:, -1]), smallest_kept(curve.ks, gain_SKN.mean(2), q), 0.0)
+
+
+def smallest_kept(ks: Sequence[float], gain_MK: Float[np.ndarray, "M K"], q: float) -> Float[np.ndarray, " M"]:
+    """Per row the smallest budget from which every larger one keeps q of the last one's gain; 0 unless that is above 0.
+
+    Gains may be sums as well as means.
+    """
+    keeps_MK = gain_MK >= q * gain_MK[:, -1:]
+    keeps_onwards_MK = np.logical_and.accumulate(keeps_MK[:, ::-1], axis=1)[:, ::-1]
+    return np.where(gain_MK[:, -1] > 0, np.array(ks, dtype=float)[keeps_onwards_MK.argmax(1)], 0.0)
 
 
 def has_gain(gain_SN: Float[np.ndarray, "S N"]) -> np.ndarray:

@@ -170,6 +170,54 @@ def test_a_damaged_adapter_is_one_sentence_and_left_alone(refused, whole_adapter
     assert snapshot(folder) == before
 
 
+ON_TASK = ("--base", "BASE", "--task", "planted:k=2,lines=8,chains=2")
+RANK_OR_TRUNCATE = {
+    "base without a task": (("rank", "A", "--base", "BASE"), "--base needs --task beside it"),
+    "task without a base": (("rank", "A", "--task", "hashhop"), "--task needs --base beside it"),
+    "several without a task": (("rank", "A", "A"), "2 adapters were given"),
+    "one twice": (("rank", "A", "A", *ON_TASK), "An adapter is given twice"),
+    "adapter of another base": (("rank", "A", *ON_TASK), "does not fit BASE: The adapter changes 'h.0.mlp.c_proj'"),
+    "unknown task": (("rank", "A", "--base", "BASE", "--task", "hashop"), "Near matches: hashhop"),
+    "no size": (("truncate", "A", "--out", "OUT"), "Give one of --to K (directions per site) and --keep Q"),
+    "two sizes": (("truncate", "A", "--to", "1", "--keep", ".9", *ON_TASK, "--out", "OUT"), "not both"),
+    "share above 1": (("truncate", "A", "--keep", "95", *ON_TASK, "--out", "OUT"), "at most 1, not 95"),
+    "no share": (("truncate", "A", "--keep", "0", *ON_TASK, "--out", "OUT"), "above 0 and at most 1, not 0"),
+    "share not a number": (("truncate", "A", "--keep", "nan", *ON_TASK, "--out", "OUT"), "at most 1, not nan"),
+    "share without a task": (("truncate", "A", "--keep", ".9", "--out", "OUT"), "takes --base and --task to measure"),
+    "cut for another base": (("truncate", "A", "--to", "1", *ON_TASK, "--out", "OUT"), "does not fit BASE"),
+    "folder in use": (("truncate", "A", "--to", "1", "--out", "A"), "holds files already"),
+    "adapter missing": (("truncate", "nowhere", "--to", "1", "--out", "OUT"), "No adapter folder nowhere"),
+}
+
+
+@pytest.mark.parametrize("case", RANK_OR_TRUNCATE)
+def test_what_rank_and_truncate_refuse_is_one_sentence(refused, whole_adapter, tiny_model_folder, tmp_path, case):
+    asked, words = RANK_OR_TRUNCATE[case]
+    places = {"A": whole_adapter, "OUT": tmp_path / "out", "BASE": tiny_model_folder("gpt2")}
+    before = snapshot(whole_adapter)
+    text = one_sentence(refused(*(places.get(part, part) for part in asked)))
+    assert words.replace("fit BASE", f"fit {places['BASE']}") in text
+    assert snapshot(whole_adapter) == before
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("option", "value"), [("--to", "0"), ("--to", "-1"), ("--to", "many"), ("--items", "1")])
+def test_a_size_out_of_range_is_named(refused, whole_adapter, tmp_path, option, value):
+    given = () if option == "--to" else ("--to", "1")
+    text = refused("truncate", whole_adapter, option, value, *given, "--out", tmp_path / "out")
+    assert f"Invalid value for '{option}'" in text
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_with_too_few_items_is_one_sentence(refused, tiny_model_folder, tmp_path):
+    file = tmp_path / "mine.jsonl"
+    file.write_text('{"prompt": "a2", "answer": "b2"}\n')
+    weights = AdapterWeights({"transformer.h.0.mlp.c_proj": Factors(torch.ones(1, 64), torch.ones(16, 1), 1.0)})
+    write_adapter(tmp_path / "adapter", weights, None)
+    on_task = ("--base", tiny_model_folder("gpt2"), "--task", file)
+    assert "and at least 2 are needed" in one_sentence(refused("rank", tmp_path / "adapter", *on_task))
+
+
 # Bases
 
 BASES = {
@@ -300,10 +348,11 @@ def commands_that_write(tiny, folder):
         "base": ["base", "build", "tiny-gpt2"],
         "study": ["study", "first_look:smoke"],
         "report": ["report", folder],
+        "truncate": ["truncate", folder, "--to", "1"],
     }
 
 
-@pytest.mark.parametrize("command", ["train", "export", "base", "study", "report"])
+@pytest.mark.parametrize("command", ["train", "export", "base", "study", "report", "truncate"])
 def test_a_place_below_a_file_is_one_sentence(refused, tiny_model_folder, tmp_path, command):
     (tmp_path / "file").write_text("precious")
     arguments = commands_that_write(tiny_model_folder("gpt2"), tmp_path)[command]
@@ -314,9 +363,9 @@ def test_a_place_below_a_file_is_one_sentence(refused, tiny_model_folder, tmp_pa
 
 
 @pytest.mark.skipif(not Path("/proc/self/fdinfo").is_dir(), reason="needs a folder in which nobody can make files")
-@pytest.mark.parametrize("command", ["train", "export", "base", "study"])
-def test_a_place_where_nothing_can_be_made_is_one_sentence(refused, tiny_model_folder, tmp_path, command):
-    arguments = commands_that_write(tiny_model_folder("gpt2"), tmp_path)[command]
+@pytest.mark.parametrize("command", ["train", "export", "base", "study", "truncate"])
+def test_a_place_where_nothing_can_be_made_is_one_sentence(refused, tiny_model_folder, whole_adapter, command):
+    arguments = commands_that_write(tiny_model_folder("gpt2"), whole_adapter)[command]
     text = one_sentence(refused(*arguments, "--out", "/proc/self/fdinfo/x/y.html"))
     assert "Errno" not in text
     assert "/proc/self/fdinfo" in text
@@ -346,14 +395,15 @@ def small_disk(folder):
 
 
 @ROOT_ONLY
-@pytest.mark.parametrize("command", ["export", "train", "study"])
-def test_a_full_disk_is_one_sentence_and_loses_nothing(refused, tiny_model_folder, tmp_path, command):
+@pytest.mark.parametrize("command", ["export", "train", "study", "truncate"])
+def test_a_full_disk_is_one_sentence_and_loses_nothing(refused, tiny_model_folder, whole_adapter, tmp_path, command):
     with small_disk(tmp_path / "disk") as disk:
         (disk / "mine").write_bytes(b"x" * 30_000)
-        out = {"export": disk / "items.jsonl", "train": disk / "cell", "study": disk / "run"}[command]
-        if command == "study":
+        places = {"export": "items.jsonl", "train": "cell", "study": "run", "truncate": "small"}
+        out = disk / places[command]
+        if command in ("study", "truncate"):
             (disk / "more").write_bytes(b"x" * 30_000)
-        arguments = commands_that_write(tiny_model_folder("gpt2"), tmp_path)[command]
+        arguments = commands_that_write(tiny_model_folder("gpt2"), whole_adapter)[command]
         if command == "export":
             arguments = [*arguments[:-1], "500"]
         text = refused(*arguments, "--out", out).splitlines(keepends=True)[-1]

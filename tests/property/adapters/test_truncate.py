@@ -41,6 +41,17 @@ def rank_of(factors):
 
 
 @settings(max_examples=30, deadline=None)
+@given(adapters(), st.integers(1, 5))
+def test_matrix_rank_is_torchs_own_and_counts_repeated_directions_once(weights, k):
+    for factors in weights.values():
+        assert truncate.matrix_rank(factors) == rank_of(factors)
+        A_RI, B_OR = factors.A_RI[:1].expand(k, -1), factors.B_OR[:, :1].expand(-1, k)
+        assert truncate.matrix_rank(Factors(A_RI, B_OR, factors.s)) == 1
+    assert truncate.matrix_rank(Factors(torch.ones(0, 3), torch.ones(2, 0), 1.0)) == 0
+    assert truncate.matrix_rank(Factors(torch.ones(2, 3), torch.zeros(2, 2), 1.0)) == 0
+
+
+@settings(max_examples=30, deadline=None)
 @given(adapters(), st.integers(0, 5))
 def test_truncation_is_nearest_and_every_cut_has_rank_k(weights, k):
     best = errors(weights, truncate.truncated(weights, k))

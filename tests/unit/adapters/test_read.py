@@ -85,6 +85,15 @@ def test_info_says_what_the_config_says(folder):
     assert factors.s == pytest.approx(2.0 * 2 / 2**0.5)
 
 
+def test_the_bases_revision_and_orientation_are_kept(tmp_path):
+    for fan_in_fan_out in (True, False):
+        write_adapter(tmp_path, some_weights(), None, fan_in_fan_out, revision="abc")
+        info = read_adapter_info(tmp_path)
+        assert (info.base_name, info.revision, info.fan_in_fan_out) == (None, "abc", fan_in_fan_out)
+    edit(tmp_path, fan_in_fan_out=None)
+    assert read_adapter_info(tmp_path).fan_in_fan_out is None
+
+
 def test_patterns_match_as_in_peft(folder):
     ranks = {r"layers\.0\.mlp\.down_proj": 2, "2.mlp.down_proj": 1, "down_proj": 3}
     alphas = {"proj": 99, "^model.layers.10.mlp.down_proj": 9}

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from safetensors import SafetensorError
 
-from rankscope.base.atomic import atomic_path, disk_errors, write_json, write_text
+from rankscope.base.atomic import atomic_folder, atomic_path, disk_errors, write_json, write_text
 from rankscope.base.errors import OutOfSpace
 
 
@@ -45,3 +45,23 @@ def test_a_disk_full_for_safetensors_is_a_full_disk(tmp_path: Path) -> None:
     for text in ("I/O error: Permission denied (os error 13)", "InvalidHeader"):
         with pytest.raises(SafetensorError, match=text[:9]), disk_errors(tmp_path):
             raise SafetensorError(text)
+
+
+def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "new" / "adapter"
+    with pytest.raises(IndexError), atomic_folder(target) as temporary:
+        half_write(temporary / "b.txt")
+    assert list(target.parent.iterdir()) == []
+    target.mkdir()
+    with atomic_folder(target) as temporary:
+        (temporary / "a.txt").write_text("whole")
+        assert list(target.iterdir()) == []
+    assert [path.read_text() for path in tmp_path.rglob("*") if path.is_file()] == ["whole"]
+
+
+def test_a_folder_with_files_is_never_replaced(tmp_path: Path) -> None:
+    (tmp_path / "mine").write_text("precious")
+    with pytest.raises(OSError, match="not empty"), atomic_folder(tmp_path) as temporary:
+        (temporary / "a.txt").write_text("new")
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert list(tmp_path.parent.glob(".*.tmp")) == []

@@ -10,7 +10,7 @@ PINNED = {
     "base show": "NAME --json",
     "bench": "CASES --adapters --repeats --json",
     "doctor": "--json",
-    "rank": "ADAPTER --json",
+    "rank": "ADAPTERS --base --task --items --seed --device --json",
     "report": "RUN_FOLDER --out",
     "studies": "--json",
     "study": "NAME --out --workers --device --precision",
@@ -18,6 +18,7 @@ PINNED = {
     "task export": "NAME --out --n --split --seed",
     "task list": "--json",
     "task show": "NAME -n --seed",
+    "truncate": "ADAPTER --out --to --keep --base --task --items --device --json",
     "train": "--task --base --out --rank --kind --lr --sites --items --batch --seed --device --precision --json",
 }
 

@@ -1,0 +1,58 @@
+"""Held-out items of any task: the ones that every training on it is scored on, with the teacher of a planted one."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from rankscope.base.errors import BadInput
+from rankscope.evals.teacher_forced import Teacher
+from rankscope.lm.bases import Base
+from rankscope.studies.scoring import SCORING_SEED, planted_teacher
+from rankscope.tasks.catalog import load_items, load_task
+from rankscope.tasks.encoded import EncodedItems, check_fits
+from rankscope.tasks.jsonl import JsonlTask
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Items of one split, and on planted tasks the teacher's log-probabilities on them."""
+
+    items: EncodedItems
+    teacher: Teacher | None
+
+    @property
+    def guess_N(self) -> Float[np.ndarray, " N"] | None:
+        """Chance of the exact output by guessing among the candidates; None where a trace has to be written too."""
+        items = self.items
+        if items.objective != "answer" or not np.array_equal(items.answer_start_N, items.n_prompt_N):
+            return None
+        return items.chance_N
+
+
+def n_available(task: str, split: str, n: int) -> int:
+    """The number n for a task that makes its items; of a file, as many of them as the split has."""
+    loaded = load_task(task)
+    return min(n, len(loaded.rows(split))) if isinstance(loaded, JsonlTask) else n
+
+
+def held_out_items(task: str, base: Base, n: int, split: str = "test", fewest: int = 1) -> EncodedItems:
+    """The first n items of the split; of a file, as many as it has.
+
+    Raises: BadInput when there are fewer than `fewest`, or one is longer than the base can read.
+    """
+    n_found = n_available(task, split, n)
+    if n_found < fewest:
+        raise BadInput(
+            f"{task} has {n_found or 'no'} {split} items (a tenth of the prompts, by their hash), and at least "
+            f"{fewest} {'is' if fewest == 1 else 'are'} needed. Add lines to it."
+        )
+    items = load_items(task, split, n_found, SCORING_SEED, base.tokenizer)
+    check_fits(items, base.n_positions, base.name)
+    return items
+
+
+def held_out(task: str, base: Base, n: int, split: str = "test", fewest: int = 2) -> HeldOut:
+    """`held_out_items` with their teacher."""
+    items = held_out_items(task, base, n, split, fewest)
+    return HeldOut(items, planted_teacher(base, items))
