@@ -135,7 +135,10 @@ def adapter_table(folders: Sequence[Path], reading: "AdapterReading") -> Any:
 
 def show_controls(reading: "AdapterReading", console: "Console") -> None:
     """Prints the share of gain kept at every k under every control."""
-    print_line(f"\nShare of the gain by {heading(reading, reading.primary)} kept with k directions per site:", console)
+    from rankscope.report.adapter_words import score_words
+
+    name = score_words(reading, reading.primary.score)
+    print_line(f"\nShare of the gain by {name} kept with k directions per site:", console)
     console.print(control_table(reading))
     if all(point.control != "sensitivity" for point in reading.primary.functional[0].curve):
         print_line(NO_SENSITIVITY, console, style="yellow")

@@ -134,7 +134,7 @@ def show(folder: Path, record: "TruncationRecord") -> None:
     else:
         print_line(f"\nOn {record.measured.task}, {record.measured.n_items} test items:\n", console)
         console.print(loss_table(record.measured))
-        print_line(loss_sentence(record), console)
+        print_line(f"\n{loss_sentence(record)}", console)
     print_line(f"PEFT adapter: {folder}", console)
 
 

@@ -97,27 +97,42 @@ def _functional(reading: AdapterReading) -> tuple[str, ...]:
     elif nominal == 1:
         first = f"{name}, the adapter has a gain; with one direction per site there is nothing to cut."
     elif found.by_seed[0] == nominal:
-        first = f"{name}, the adapter keeps {kept} only with all of its {nominal} directions per site."
+        below = _tried_below(reading, nominal)
+        how_many = f"all of its {nominal}" if below == nominal - 1 else f"more than {below} of its {nominal}"
+        first = f"{name}, the adapter keeps {kept} only with {how_many} directions per site."
     else:
         first = (
             f"{name}, the adapter keeps {kept} with the {found.by_seed[0]} largest of its {nominal} directions per "
             f"site: functional rank {found.by_seed[0]}."
         )
-    return (first, *_limits(reading))
+    return (first, *_limits(reading), *_over_sites(reading))
 
 
 def _limits(reading: AdapterReading) -> tuple[str, ...]:
     """Where the number is an end rather than a value: nothing left to cut, or ranks that were not tried."""
     by_seed, nominal = reading.primary.functional[0].by_seed, reading.nominal_rank
     limits = []
-    if nominal in by_seed:
-        whose = "Its" if reading.n_adapters == 1 else "For those that keep it only whole, the"
-        limits.append(f"{whose} nominal rank {nominal} is the limit (censored): trained with more, it may use more.")
-    for k in sorted(set(by_seed)):
-        below = max((tried for tried in reading.ks if tried < k), default=0)
+    if nominal in by_seed and _tried_below(reading, nominal) == nominal - 1:
+        which = "Its nominal rank" if reading.n_adapters == 1 else f"Where that is {nominal}, the nominal rank"
+        limits.append(f"{which} is the limit (censored): trained with more, it may use more.")
+    for k in sorted(set(by_seed) - {0}):
+        below = _tried_below(reading, k)
         if k - below > 1:
             limits.append(f"Nothing between {below} and {k} was tried: {k} is the upper end of {below + 1} to {k}.")
     return tuple(limits)
+
+
+def _tried_below(reading: AdapterReading, k: int) -> int:
+    """The largest number of directions below k that was tried."""
+    return max(tried for tried in reading.ks if tried < k)
+
+
+def _over_sites(reading: AdapterReading) -> tuple[str, ...]:
+    """What a budget allotted over all sites saves, where it saves anything."""
+    found = reading.primary.functional[0]
+    if found.global_mean is None or found.median is None or found.global_mean >= found.median:
+        return ()
+    return (f"Allotted over all sites by energy, {count(found.global_mean)} per site on average keep as much.",)
 
 
 def _other_score(reading: AdapterReading) -> tuple[str, ...]:
@@ -137,9 +152,9 @@ def _trainings(reading: AdapterReading) -> tuple[str, ...]:
     found = reading.primary.functional[0]
     if found.low is None or found.high is None:
         return (f"Fewer than {FEW_SEEDS} trainings give no interval over seeds; those above are over items only.",)
-    return (
-        f"Over seeds, the median lies in {count(found.low)} to {count(found.high)} ({reading.n_adapters} trainings).",
-    )
+    level = "93.75%" if reading.n_adapters == FEW_SEEDS else "95%"
+    ends = f"{count(found.low)} to {count(found.high)}"
+    return (f"Over seeds, the median lies in {ends} ({level} interval, {reading.n_adapters} trainings).",)
 
 
 def _few_items(reading: AdapterReading) -> tuple[str, ...]:

@@ -117,6 +117,12 @@ def test_a_trained_skill_from_a_file(rankscope, base, constant_answer, tmp_path)
         curve = {(p["control"], p["k"]): p["share_of_gain"] for p in score["functional"][0]["curve"]}
         assert all(curve[control, 0] == 0 and curve[control, 3] == 1 for control in CONTROLS)
     assert "rough" in found["conclusion"]["leaves_open"][2]
+    small = (facts["weights"], "--keep", 0.9, *on_task(base, constant_answer), "--out", tmp_path / "small")
+    cut = json.loads(rankscope("truncate", *small, "--json").out)
+    assert cut["chosen"]["score"] == "exact_output"
+    assert [loss["score"] for loss in cut["measured"]["scores"]] == ["exact_output", "nats"]
+    curve = {p["k"]: p["score"]["estimate"] for p in exact["functional"][0]["curve"] if p["control"] == "energy"}
+    assert cut["measured"]["scores"][0]["after"] == pytest.approx(curve[cut["k"]])
 
 
 def test_a_warning_when_the_adapter_names_another_base(rankscope, base, planted, tmp_path):

@@ -90,7 +90,7 @@ def test_guessing_raises_the_reference_of_exact_output_alone():
 def test_an_adapter_that_can_not_be_cut_is_censored():
     says, _ = words(read(frame(energy=(0, 50, 100, 200), ks=(0, 1, 2, 3)), nominal=3))
     assert "only with all of its 3 directions per site" in says
-    assert "nominal rank 3 is the limit (censored)" in says
+    assert "Its nominal rank is the limit (censored)" in says
 
 
 def test_one_direction_is_nothing_to_cut():
@@ -101,8 +101,10 @@ def test_one_direction_is_nothing_to_cut():
 def test_a_rank_on_the_coarse_grid_is_an_upper_end():
     says, _ = words(read(frame(ks=(0, 8, 16, 24), energy=(0, 100, 200, 200)), nominal=24))
     assert "Nothing between 8 and 16 was tried: 16 is the upper end of 9 to 16." in says
-    says, _ = words(read(frame(), nominal=4))
-    assert "upper end" not in says
+    says, _ = words(read(frame(ks=(0, 8, 16, 24), energy=(0, 100, 150, 200)), nominal=24))
+    assert "only with more than 16 of its 24 directions per site. Nothing between 16 and 24 was tried" in says
+    assert "censored" not in says
+    assert "upper end" not in words(read(frame()))[0]
 
 
 def test_planted_skills_have_nats_alone():
@@ -121,7 +123,13 @@ def test_several_adapters_have_an_interval_over_seeds_from_five_on():
     assert "Fewer than 5 trainings" in leaves_open
     found = read(one, two, one, one, one)
     assert (found.primary.functional[0].low, found.primary.functional[0].high) == (1, 2)
-    assert "Over seeds, the median lies in 1 to 2 (5 trainings)." in words(found)[1]
+    assert "Over seeds, the median lies in 1 to 2 (93.75% interval, 5 trainings)." in words(found)[1]
+
+
+def test_a_budget_over_all_sites_is_named_where_it_saves_directions():
+    saved = "Allotted over all sites by energy, 1 per site on average keep as much."
+    assert saved in words(read(frame(**{"global": (0, 190, 200, 200)})))[0]
+    assert "Allotted" not in words(read(frame(**{"global": (0, 100, 190, 200)})))[0]
 
 
 def test_random_directions_as_good_as_the_largest_are_warned_about():
