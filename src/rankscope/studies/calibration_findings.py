@@ -9,12 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from rankscope.adapters.attach import attached
 from rankscope.adapters.planted import oracle_truncation, second_moments, teacher_of
 from rankscope.adapters.read import read_adapter
 from rankscope.adapters.weights import AdapterWeights
 from rankscope.base.atomic import write_json
-from rankscope.evals.teacher_forced import score_teacher_forced
+from rankscope.evals.teacher_forced import score_variants
 from rankscope.lm.bases import Base
 from rankscope.rank.calibration import (
     Planted,
@@ -69,14 +68,10 @@ class Oracle:
         teacher = planted_teacher(self.base, items)
         moments = second_moments(self.base.model, list(update), items.tokens_NT, items.n_tokens_N)
 
-        def nats() -> float:
-            return float(np.mean(score_teacher_forced(self.base.model, items, teacher=teacher)["nats"].to_numpy()))
-
-        untouched, gains = nats(), {0: 0.0}
-        for r in range(1, _spec(skill).k + 1):
-            with attached(self.base.model, oracle_truncation(update, r, moments)):
-                gains[r] = nats() - untouched
-        return gains
+        cuts = [oracle_truncation(update, r, moments) for r in range(1, _spec(skill).k + 1)]
+        frames = score_variants(self.base.model, [AdapterWeights({}), *cuts], items, teacher=teacher)
+        untouched, *cut_nats = (float(np.mean(frame["nats"].to_numpy())) for frame in frames)
+        return {0: 0.0} | {r: nats - untouched for r, nats in enumerate(cut_nats, 1)}
 
     def update(self, skill: SkillPlan) -> AdapterWeights:
         """What was planted."""
