@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Literal
 
 import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
@@ -17,7 +18,7 @@ from rankscope.base.atomic import atomic_path, disk_errors, write_json, write_te
 from rankscope.base.config import Config
 from rankscope.base.errors import BadFile, BadInput, UnknownName, near_matches
 from rankscope.base.seeds import numpy_stream
-from rankscope.lm.tiny_gpt2 import untrained_tiny_gpt2
+from rankscope.lm.lookup_gpt2 import SIZES, untrained_lookup_gpt2
 from rankscope.lm.word_tokenizer import build_word_tokenizer
 from rankscope.tasks.lookup import LookupBatch, draw_lookups
 from rankscope.train.checkpoint import MOMENTS
@@ -31,7 +32,8 @@ CHECKPOINT_EVERY = 100
 class LookupRecipe(Config):
     """Everything that decides a base's weights, given the machine's arithmetic."""
 
-    architecture: str = "tiny-gpt2"
+    architecture: Literal["tiny-gpt2", "small-gpt2"] = "tiny-gpt2"
+    """Layers and width, as `rankscope.lm.lookup_gpt2` lists them."""
     seed: NonNegativeInt = 0
     n_steps: PositiveInt = 500
     batch_size: PositiveInt = 64
@@ -45,7 +47,7 @@ class LookupRecipe(Config):
     n_threads: PositiveInt = 1
 
 
-RECIPES = {"tiny-gpt2": LookupRecipe()}
+RECIPES = {"tiny-gpt2": LookupRecipe(), "small-gpt2": LookupRecipe(architecture="small-gpt2", n_steps=300, lr=5e-4)}
 
 
 def recipe_of(name: str) -> LookupRecipe:
@@ -96,7 +98,7 @@ def _refuse_strangers(out: Path) -> None:
 def _trained(
     recipe: LookupRecipe, checkpoint: Path, on_step: Callable[[int, int, float], None] | None
 ) -> GPT2LMHeadModel:
-    model = untrained_tiny_gpt2(recipe.seed)
+    model = untrained_lookup_gpt2(SIZES[recipe.architecture], recipe.seed)
     parameters = dict(model.named_parameters())
     adam = torch.optim.Adam(parameters.values(), lr=recipe.lr, betas=(0.9, recipe.beta2))
     first = _resume_(checkpoint, recipe, parameters, adam)
@@ -181,6 +183,8 @@ def _save(name: str, out: Path, recipe: LookupRecipe, model: GPT2LMHeadModel, ac
 
 
 def _card(name: str, recipe: LookupRecipe, accuracies: dict[str, float], n_parameters: int, digest: str) -> str:
+    size = SIZES[recipe.architecture]
+    parts = f"{n_parameters:,} parameters, {size.n_layers} layers of\nwidth {size.width}"
     rows = "\n".join(f"| {key.split('_')[2]} | {value:.1%} |" for key, value in accuracies.items())
     return f"""---
 license: apache-2.0
@@ -189,13 +193,13 @@ tags: [rankscope, synthetic]
 ---
 # {name}
 
-A base for studies of low-rank adapters: Hugging Face's GPT-2 architecture, {n_parameters:,} parameters, 4 layers of
-width 128, tied embeddings, a word-level tokenizer of 256 words. It was trained by `rankscope base build {name}` on
+A base for studies of low-rank adapters: Hugging Face's GPT-2 architecture, {parts}, tied embeddings, \
+a word-level tokenizer of 256 words. It was trained by `rankscope base build {name}` on
 one-hop lookup over twin maps and on nothing else: it has never seen a path, a question or a target of HashHop or
 HashChain. Synthetic data only. It is of no use outside such studies.
 
 Two attention heads start as the lookup circuit (previous token, then matching); the table in
-`rankscope/lm/tiny_gpt2.py` gives the distribution of every first weight.
+`rankscope/lm/lookup_gpt2.py` gives the distribution of every first weight.
 
 | map lines | one-hop lookup, 500 held-out maps |
 |---|---|

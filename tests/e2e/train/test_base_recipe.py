@@ -1,5 +1,6 @@
 """Building a base: the same bytes each time, after an interruption too."""
 
+import hashlib
 import json
 from pathlib import Path
 
@@ -7,9 +8,9 @@ import pytest
 from transformers import AutoModelForCausalLM
 
 from rankscope.base.errors import BadFile, BadInput, UnknownName
-from rankscope.lm.bases import load_base
+from rankscope.lm.bases import SHIPPED, load_base
 from rankscope.train import base_recipe
-from rankscope.train.base_recipe import CHECKPOINT, LookupRecipe, build_base, recipe_of
+from rankscope.train.base_recipe import CHECKPOINT, RECIPES, LookupRecipe, build_base, lookup_accuracy, recipe_of
 
 TINY = LookupRecipe(n_steps=6, batch_size=4, n_lookups=2, lines=(4, 6))
 
@@ -80,6 +81,25 @@ def test_the_seed_decides_the_weights(tmp_path: Path) -> None:
         build_base("tiny-gpt2", tmp_path / str(seed), TINY.override(seed=seed, n_steps=1))
     one, other = ((tmp_path / seed / "model.safetensors").read_bytes() for seed in "01")
     assert one != other
+
+
+def test_the_architecture_is_the_recipes(tmp_path: Path) -> None:
+    build_base("small-gpt2", tmp_path, TINY.override(architecture="small-gpt2", n_steps=1))
+    config = load_base(str(tmp_path)).model.config
+    assert (config.n_layer, config.n_embd, config.n_head, config.n_positions) == (6, 256, 8, 128)
+    assert "6 layers of\nwidth 256" in (tmp_path / "README.md").read_text()
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_shipped_bases_are_those_of_their_recipes_and_know_one_hop(name: str) -> None:
+    folder = SHIPPED / name
+    found = json.loads((folder / "recipe.json").read_text())
+    weights = (folder / "model.safetensors").read_bytes()
+    assert found["recipe"] == RECIPES[name].model_dump(mode="json")
+    assert found["model.safetensors"]["sha256"] == hashlib.sha256(weights).hexdigest()
+    assert len(weights) < 20_000_000
+    model = load_base(name).model
+    assert min(lookup_accuracy(model, lines, n=100) for lines in (4, 14)) >= 0.99
 
 
 def test_an_unknown_base_has_no_recipe() -> None:

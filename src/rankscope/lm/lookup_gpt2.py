@@ -1,4 +1,4 @@
-"""`tiny-gpt2` before training: Hugging Face's GPT-2 architecture, 4 layers of width 128, and its first weights.
+"""`tiny-gpt2` and `small-gpt2` before training: Hugging Face's GPT-2 architecture in two sizes, and its first weights.
 
 First weights (all other tensors as transformers draws them, from one seed):
 
@@ -9,11 +9,14 @@ First weights (all other tensors as transformers draws them, from one seed):
 | block 0, head 0 | attends to the previous token, copies 32 directions of its embedding into 32 others |
 | block 1, head 0 | compares the token at hand with those copies, and copies what stands there towards the output |
 
-The first head attends by a rotation of the sines by one position.
+The first head attends by a rotation of the sines by one position. Heads are 32 wide in both sizes, so the circuit is
+the same.
 
-Drawn at random instead, the same network had not learnt one-hop lookup after 800 steps of 32 maps (LOG.md); the
-two heads are the lookup circuit that training otherwise has to find by chance.
+Drawn at random instead, tiny-gpt2 had not learnt one-hop lookup after 800 steps of 32 maps (LOG.md); the two heads are
+the lookup circuit that training otherwise has to find by chance.
 """
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -21,8 +24,9 @@ from transformers import GPT2Config, GPT2LMHeadModel
 
 from rankscope.base.vocabulary import ID, PAD, SIZE, STOP
 
-WIDTH, N_LAYERS, N_HEADS, N_POSITIONS = 128, 4, 4, 128
-HEAD = WIDTH // N_HEADS
+N_POSITIONS = 128
+HEAD = 32
+"""Width of a head."""
 _AMPLITUDE, _TOKEN_SD = 0.2, 0.05
 _SHARP = 0.8
 """Scale of the previous-token head's queries and keys: about 10 nats between the right position and the rest."""
@@ -30,14 +34,27 @@ _MATCH = 1.0
 """Scale of the matching head's queries and keys."""
 
 
-def tiny_gpt2_config() -> GPT2Config:
-    """Settings of tiny-gpt2; the fused tanh GELU is the same function as GPT-2's `gelu_new`. No dropout."""
+@dataclass(frozen=True)
+class Size:
+    """Layers and width of a lookup base; what else it is made of follows."""
+
+    n_layers: int
+    width: int
+    """A multiple of 32, and at least 128: the circuit takes a head for positions and three for tokens."""
+
+
+SIZES = {"tiny-gpt2": Size(n_layers=4, width=128), "small-gpt2": Size(n_layers=6, width=256)}
+"""Lookup bases by name. small-gpt2 has 4.8 million parameters, 19.3 MB in float32."""
+
+
+def lookup_gpt2_config(size: Size) -> GPT2Config:
+    """Settings of a lookup base; the fused tanh GELU is the same function as GPT-2's `gelu_new`. No dropout."""
     return GPT2Config(
         vocab_size=SIZE,
         n_positions=N_POSITIONS,
-        n_embd=WIDTH,
-        n_layer=N_LAYERS,
-        n_head=N_HEADS,
+        n_embd=size.width,
+        n_layer=size.n_layers,
+        n_head=size.width // HEAD,
         activation_function="gelu_pytorch_tanh",
         resid_pdrop=0.0,
         embd_pdrop=0.0,
@@ -48,16 +65,16 @@ def tiny_gpt2_config() -> GPT2Config:
     )
 
 
-def untrained_tiny_gpt2(seed: int) -> GPT2LMHeadModel:
-    """tiny-gpt2 with its first weights, a function of the seed."""
+def untrained_lookup_gpt2(size: Size, seed: int) -> GPT2LMHeadModel:
+    """A lookup base with its first weights, a function of size and seed."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = GPT2LMHeadModel(tiny_gpt2_config())
+        model = GPT2LMHeadModel(lookup_gpt2_config(size))
         with torch.no_grad():
             _place_embeddings_(model)
-            basis = _orthonormal_directions()
-            _previous_token_head_(model, basis[:HEAD], basis[HEAD : 2 * HEAD])
-            _matching_head_(model, basis[:HEAD], basis[HEAD : 2 * HEAD], basis[2 * HEAD :])
+            read_HD, copied_HD, carry_HD = _orthonormal_directions(size.width)
+            _previous_token_head_(model, read_HD, copied_HD)
+            _matching_head_(model, read_HD, copied_HD, carry_HD)
     return model
 
 
@@ -73,18 +90,19 @@ def _place_embeddings_(model: GPT2LMHeadModel) -> None:
     model.transformer.wte.weight.normal_(0, _TOKEN_SD)[:, :HEAD] = 0
 
 
-def _orthonormal_directions() -> Tensor:
-    """96 orthonormal directions [96, WIDTH] in the token dims."""
-    square, _ = torch.linalg.qr(torch.randn(WIDTH - HEAD, WIDTH - HEAD))
-    return torch.cat([torch.zeros(WIDTH - HEAD, HEAD), square], dim=1)
+def _orthonormal_directions(width: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Three sets of directions [HEAD, width] in the token dims, orthonormal all together."""
+    square, _ = torch.linalg.qr(torch.randn(width - HEAD, width - HEAD))
+    read_HD, copied_HD, carry_HD = torch.cat([torch.zeros(width - HEAD, HEAD), square], dim=1)[: 3 * HEAD].split(HEAD)
+    return read_HD, copied_HD, carry_HD
 
 
 def _previous_token_head_(model: GPT2LMHeadModel, read_HD: Tensor, write_HD: Tensor) -> None:
     """Block 0, head 0: the query is the position's sines turned back by one position, the key its own sines."""
     half = HEAD // 2
     at, cos, sin = torch.arange(half), torch.cos(_frequencies()), torch.sin(_frequencies())
-    weight = _weight(model, 0, "c_attn")
-    query, key, value = (weight[:, offset : offset + HEAD] for offset in (0, WIDTH, 2 * WIDTH))
+    weight, width = _weight(model, 0, "c_attn"), read_HD.shape[1]
+    query, key, value = (weight[:, offset : offset + HEAD] for offset in (0, width, 2 * width))
     query.zero_()
     key.zero_()
     query[at, at], query[half + at, at] = cos * _SHARP, -sin * _SHARP
@@ -96,10 +114,10 @@ def _previous_token_head_(model: GPT2LMHeadModel, read_HD: Tensor, write_HD: Ten
 
 def _matching_head_(model: GPT2LMHeadModel, read_HD: Tensor, copied_HD: Tensor, carry_HD: Tensor) -> None:
     """Block 1, head 0: the query reads the token itself, the key reads what block 0 copied of the token before."""
-    weight = _weight(model, 1, "c_attn")
+    weight, width = _weight(model, 1, "c_attn"), read_HD.shape[1]
     weight[:, :HEAD] = read_HD.T * _MATCH
-    weight[:, WIDTH : WIDTH + HEAD] = copied_HD.T * _MATCH
-    weight[:, 2 * WIDTH : 2 * WIDTH + HEAD] = carry_HD.T * 0.5
+    weight[:, width : width + HEAD] = copied_HD.T * _MATCH
+    weight[:, 2 * width : 2 * width + HEAD] = carry_HD.T * 0.5
     _weight(model, 1, "c_proj")[:HEAD] = carry_HD * 0.5
 
 
