@@ -108,6 +108,28 @@ def global_budget(weights: AdapterWeights, k_mean: float) -> AdapterWeights:
     return AdapterWeights({site: _cut(site, factors, counts[site], allotted) for site, factors in weights.items()})
 
 
+def noise(weights: AdapterWeights, k: int, seed: int) -> AdapterWeights:
+    """Control: k random directions per site, with the Frobenius norm of the update's best k; nothing was learnt in it.
+
+    With k at or above a site's rank, an update of the trained one's norm and rank in directions it never saw.
+    """
+    if k < 0:
+        raise BadInput(f"The number of directions must be 0 or more, not {k}.")
+    return AdapterWeights(
+        {site: _noise(factors, min(k, n_directions(factors)), site, seed) for site, factors in weights.items()}
+    )
+
+
+def _noise(factors: Factors, k: int, site: str, seed: int) -> Factors:
+    if k == 0:
+        return _placed(factors.A_RI[:0], factors.B_OR[:, :0], factors)
+    generator = torch_stream("noise update", seed, site)
+    A_KI = torch.randn(k, factors.A_RI.shape[1], generator=generator, dtype=torch.float64)
+    B_OK = torch.randn(factors.B_OR.shape[0], k, generator=generator, dtype=torch.float64)
+    norm = float(directions(factors).S_R[:k].norm())
+    return _placed(A_KI, B_OK * (norm / float(low_rank_svd(A_KI, B_OK, 1.0)[1].norm())), factors)
+
+
 def _per_site(weights: AdapterWeights, k: int, cut: Callable[[str, Factors], Factors]) -> AdapterWeights:
     if k < 0:
         raise BadInput(f"The number of directions must be 0 or more, not {k}.")

@@ -14,7 +14,7 @@ from scipy import stats
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
-from rankscope.adapters.truncate import bottom, by_order, global_budget, random_subspace, rescaled, truncated
+from rankscope.adapters.truncate import bottom, by_order, global_budget, noise, random_subspace, rescaled, truncated
 from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.base.errors import BadInput
 from rankscope.base.seeds import stream_seed
@@ -26,7 +26,7 @@ from rankscope.spectra.low_rank_svd import low_rank_svd
 from rankscope.stats.crossed import crossed_interval
 from rankscope.tasks.encoded import EncodedItems
 
-Control = Literal["energy", "random", "bottom", "rescaled", "sensitivity", "global"]
+Control = Literal["energy", "random", "bottom", "rescaled", "sensitivity", "global", "noise"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
 EVERY_K_UP_TO = 16
 LEVEL = 0.95
@@ -80,9 +80,9 @@ def truncation_curves(
 
     Columns: control, k, draw, variant, then `item` and the scores of `score_teacher_forced`. The model is the base.
     `random` has n_draws draws (a function of eval_seed), `sensitivity` needs `order_on`, `global` allots a budget of
-    k times the number of sites by energy. k = 0 (the base) and k = R (the whole adapter) are the same under every
-    control, so they are scored once and appear under each. `tell` hears how many models out of how many have been
-    handed over to be scored.
+    k times the number of sites by energy, `noise` has one draw and no direction of the adapter. k = 0 (the base) and
+    k = R (the whole adapter, but noise) are the same under every control, scored once and listed under each. `tell`
+    hears how many models out of how many have been handed over to be scored.
     """
     ks = k_grid(weights.max_rank) if ks is None else tuple(sorted({0, *ks, weights.max_rank}))
     order = _order(model, weights, controls, order_on, batch_size)
@@ -92,7 +92,7 @@ def truncation_curves(
         (control, k, draw)
         for control in controls
         for k in ks
-        if k not in (0, weights.max_rank)
+        if k != 0 and (control == "noise" or k != weights.max_rank)
         for draw in range(n_draws if control == "random" else 1)
     ]
     cuts = (svd.cut(control, k, eval_seed, draw, order) for control, k, draw in inner)
@@ -101,7 +101,8 @@ def truncation_curves(
         variants = _counted(variants, len(inner) + 2, tell)
     base, whole, *found = score_variants(model, variants, items, batch_size, teacher)
     scored = dict(zip(inner, found, strict=True))
-    scored |= {(control, k, 0): end for control in controls for k, end in ((0, base), (weights.max_rank, whole))}
+    ends = {(control, k, 0): end for control in controls for k, end in ((0, base), (weights.max_rank, whole))}
+    scored = ends | scored
     order_of = {control: number for number, control in enumerate(controls)}
     return pl.concat(
         _labelled(scored[control, k, draw], control, k, draw, eval_seed)
@@ -138,15 +139,24 @@ class SingularAdapter:
         order: Mapping[str, Sequence[int]] | None = None,
     ) -> AdapterWeights:
         """The adapter cut to k directions per site; `random` uses eval_seed and draw, `sensitivity` the order."""
+        seed = stream_seed("truncation", eval_seed, draw)
+        if control == "noise":
+            return _cut(self.whole(), control, k, seed, {})
         core = AdapterWeights(
             {site: Factors(torch.eye(len(S_K)), S_K.diag().float(), 1.0) for site, (_, S_K, _) in self.parts.items()}
         )
-        cut = _cut(core, control, k, stream_seed("truncation", eval_seed, draw), order or {})
+        cut = _cut(core, control, k, seed, order or {})
         return AdapterWeights(
             {
                 site: Factors(cut[site].A_RI @ V_KI.float(), U_OK.float() @ cut[site].B_OR, cut[site].s)
                 for site, (U_OK, _, V_KI) in self.parts.items()
             }
+        )
+
+    def whole(self) -> AdapterWeights:
+        """The adapter put together again."""
+        return AdapterWeights(
+            {site: Factors(V.float(), (U * S).float(), 1.0) for site, (U, S, V) in self.parts.items()}
         )
 
 
@@ -166,6 +176,8 @@ def _cut(
             return by_order(weights, order, k)
         case "random":
             return random_subspace(weights, k, seed)
+        case "noise":
+            return noise(weights, k, seed)
 
 
 def _order(
@@ -187,7 +199,9 @@ def _order(
 
 
 def _labelled(scores: pl.DataFrame, control: Control, k: int, draw: int, eval_seed: int) -> pl.DataFrame:
-    intervention = {"truncate": k, "control": control} | ({"draw": [eval_seed, draw]} if control == "random" else {})
+    intervention = {"truncate": k, "control": control} | (
+        {"draw": [eval_seed, draw]} if control in ("random", "noise") else {}
+    )
     return scores.select(
         pl.lit(control).alias("control"),
         pl.lit(k, dtype=pl.Int32).alias("k"),
@@ -287,6 +301,7 @@ def functional_rank(
     """
     _check_curves(curves, reference_N, q)
     energy = curves["energy"]
+    whole = float((energy.scores_SKN[:, -1] - reference_N).mean())
     by_seed = tuple(int(k) for k in smallest_budgets(energy, reference_N, q))
     median = float(np.median(by_seed))
     low, high = median_interval(by_seed) if len(by_seed) >= MIN_SEEDS else (None, None)
@@ -300,7 +315,11 @@ def functional_rank(
         low=low,
         high=high,
         global_mean=None if budget is None else float(np.median(smallest_budgets(budget, reference_N, q))),
-        curve=tuple(point for name, curve in curves.items() for point in _points(name, curve, reference_N, median > 0)),
+        curve=tuple(
+            point
+            for name, curve in curves.items()
+            for point in _points(name, curve, reference_N, whole if median > 0 else 0.0)
+        ),
     )
 
 
@@ -354,14 +373,14 @@ def median_interval(values: Sequence[float], level: float = LEVEL) -> tuple[floa
 
 
 def _points(
-    control: Control, curve: TruncationCurve, reference_N: np.ndarray, gains: bool
+    control: Control, curve: TruncationCurve, reference_N: np.ndarray, whole: float
 ) -> Iterator[TruncationPoint]:
-    whole = float((curve.scores_SKN[:, -1] - reference_N).mean())
+    """Points of one control; `whole` is the whole adapter's gain, 0 where it has none."""
     for index, k in enumerate(curve.ks):
         scores_SN = curve.scores_SKN[:, index]
         yield TruncationPoint(
             control=control,
             k=k,
             score=crossed_interval(scores_SN, share=bool(np.isin(scores_SN, (0, 1)).all())),
-            share_of_gain=float((scores_SN - reference_N).mean()) / whole if gains and whole > 0 else None,
+            share_of_gain=float((scores_SN - reference_N).mean()) / whole if whole > 0 else None,
         )

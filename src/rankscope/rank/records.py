@@ -49,6 +49,18 @@ class CurvePoint(Config):
     """Cell keys, in seed order."""
 
 
+class Resolution(Config):
+    """What a number of seeds could see of one contrast, and what it saw; in the unit of the score."""
+
+    n_seeds: int
+    seen: float
+    """The contrast's estimate."""
+    detectable: float
+    """Smallest true contrast that these seeds and items tell from 0 with 80 % power."""
+    more_seeds: int | None
+    """About how many more seeds would tell `seen` from 0, were it true; None where more seeds alone would not."""
+
+
 class RequiredRank(Config):
     """The set of ranks that the data can not exclude as the smallest sufficient one."""
 
@@ -66,12 +78,14 @@ class RequiredRank(Config):
     """The verdict in plain words."""
     seeds_missing: int | None = None
     """When underpowered or undecided: about how many more seeds would decide it."""
+    resolution: dict[int, Resolution] = Field(default_factory=dict)
+    """What could be seen of every undecided rank's contrast; empty with one seed, or where there is no gain."""
 
 
 class TruncationPoint(Config):
     """Gain left after an adapter is cut to k directions per site."""
 
-    control: Literal["energy", "random", "bottom", "rescaled", "sensitivity", "global"]
+    control: Literal["energy", "random", "bottom", "rescaled", "sensitivity", "global", "noise"]
     """`energy`: best k by singular value. The rest are controls; `global` allots a budget over sites."""
     k: float
     """Directions per site (a mean for `global`)."""
@@ -129,7 +143,7 @@ class SkillFindings(Config):
     task: str
     """The full task name with knobs."""
     mode: str
-    """`matched`, `trace`, `direct`, `null`, `planted` or `relabel`."""
+    """`matched`, `trace`, `direct`, `control`, `null`, `planted`, `relabel` or `difficulty`."""
     repeats: str = ""
     """What this skill repeats with another teacher, or varies; a page shows the first of those alike."""
     descriptive: bool = False
@@ -155,6 +169,11 @@ class SkillFindings(Config):
     flags: tuple[str, ...] = ()
     """Such as `confounded: one lr for all ranks`."""
 
+    @property
+    def key(self) -> str:
+        """Mode and name, unique within a study."""
+        return f"{self.mode}/{self.name}"
+
 
 class ClaimCard(Config):
     """A claim, our estimate, its interval, the verdict, its limits, the command that repeats it."""
@@ -171,6 +190,14 @@ class ClaimCard(Config):
     because: str
     limits: tuple[str, ...]
     command: str
+    p_value: float | None = None
+    """Smallest error (one minus level) at which the rule still decides; None where it can not at any level."""
+    p_holm: float | None = None
+    """The same after Holm's correction over all claims that the study declares; decided verdicts have 0.05 or less."""
+    n_declared: int = 1
+    """Claims that the study declares; one that can not be told counts with p = 1."""
+    power: str = ""
+    """Where undecided: what the design could see, what it saw, and how many more seeds would decide."""
 
 
 class CalibrationRow(Config):
@@ -275,6 +302,8 @@ class StudyFindings(Config):
     study: str
     """Such as `first_look:quick`."""
     title: str
+    partial: str = ""
+    """How much of the study is there, such as `2 of 5 seeds`; empty when all of it is."""
     answer: tuple[str, ...]
     """The plain-language answer, one sentence each."""
     base: str

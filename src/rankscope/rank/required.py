@@ -12,10 +12,10 @@ from jaxtyping import Float
 
 from rankscope.base.config import Config
 from rankscope.base.errors import BadInput
-from rankscope.rank.records import RequiredRank, RequiredVerdict, SufficiencyVerdict
+from rankscope.rank.records import RequiredRank, RequiredVerdict, Resolution, SufficiencyVerdict
 from rankscope.stats.crossed import Scores, check_scores, crossed_interval, crossed_moments
 from rankscope.stats.interval import Interval
-from rankscope.stats.power import seeds_needed
+from rankscope.stats.power import minimum_detectable_effect, seeds_needed
 
 ENOUGH_SEEDS = 5
 """Below this many seeds every required rank is `underpowered`."""
@@ -106,31 +106,40 @@ def _set_verdict(by_rank: dict[int, SufficiencyVerdict], high: int | None) -> Re
     return "underpowered" if high is None else "estimated"
 
 
-def _more_seeds(contrast_SN: Float[np.ndarray, "S N"], level: float) -> int | None:
-    """About how many seeds beyond those there are would tell this contrast from 0; None when seeds can not."""
+def contrast_resolution(contrast_SN: Scores, level: float = 0.95) -> Resolution | None:
+    """What these seeds and items could see of a contrast, and what they saw; None with one seed.
+
+    Shapes: contrast_SN holds one value per (seed, item), as `gain_contrast` gives it.
+    """
+    contrast_SN = check_scores(contrast_SN)
     S = len(contrast_SN)
     if S < 2:
         return None
     moments = crossed_moments(contrast_SN[None])
+    seen, item_var = float(moments.mean_K[0]), float(moments.item_KK[0, 0])
     seed_sd = float(np.sqrt(moments.seed_KK[0, 0] * S))
-    needed = seeds_needed(float(moments.mean_K[0]), seed_sd, float(moments.item_KK[0, 0]), level)
-    return None if needed is None else max(needed - S, 1)
+    needed = seeds_needed(seen, seed_sd, item_var, level)
+    return Resolution(
+        n_seeds=S,
+        seen=seen,
+        detectable=minimum_detectable_effect(seed_sd, S, item_var, level),
+        more_seeds=None if needed is None else max(needed - S, 1),
+    )
 
 
 def _seeds_missing(
-    contrasts: dict[int, Float[np.ndarray, "S N"]],
+    resolution: dict[int, Resolution],
     by_rank: dict[int, SufficiencyVerdict],
     high: int | None,
     min_seeds: int,
-    level: float,
+    S: int,
 ) -> int | None:
     """Seeds missing for the ranks that keep the set open, at least those up to `min_seeds`."""
-    S = len(next(iter(contrasts.values())))
     undecided = [r for r, verdict in by_rank.items() if verdict == "undecided"]
     if not undecided:
         return max(min_seeds - S, 0) or None
     deciding = [max(undecided)] if high is None else undecided
-    more = [_more_seeds(contrasts[r], level) for r in deciding]
+    more = [resolution[r].more_seeds if r in resolution else None for r in deciding]
     if min_seeds > S:
         return max([min_seeds - S, *(n for n in more if n is not None)])
     known = [n for n in more if n is not None]
@@ -249,9 +258,14 @@ def required_rank(
     ends = _set_ends(by_rank) if headroom else (None, None)
     first = _first_verdict(dense_gain.n_seeds, min_seeds, dense_gain, dense_to_full, not_converged)
     verdict = first or _set_verdict(by_rank, ends[1])
+    resolution = {
+        r: found
+        for r in ranks
+        if by_rank[r] == "undecided" and (found := contrast_resolution(contrasts[r], level)) is not None
+    }
     seeds_missing = None
     if verdict == "underpowered" or (verdict == "estimated" and ends[0] != ends[1]):
-        seeds_missing = _seeds_missing(contrasts, by_rank, ends[1], min_seeds, level)
+        seeds_missing = _seeds_missing(resolution, by_rank, ends[1], min_seeds, dense_gain.n_seeds)
     return RequiredRank(
         q=q,
         verdict=verdict,
@@ -261,6 +275,7 @@ def required_rank(
         contrast=intervals,
         sentence=_sentence(verdict, ends, ranks, q, dense_gain, min_seeds, seeds_missing),
         seeds_missing=seeds_missing,
+        resolution=resolution if headroom else {},
     )
 
 

@@ -37,6 +37,7 @@ CONTROLS: dict[str, Key] = {
     "rescaled": Key("best k, norm restored", "c2", "8 3 2 3", "square"),
     "random": Key("random k", "muted", "4 4", "line"),
     "bottom": Key("bottom k", "muted", "1 3", "line"),
+    "noise": Key("random directions, norm kept", "c5", "1 2", "line"),
 }
 SHAPES = {"circle": "circle", "square": "square", "diamond": "diamond", "triangle": "triangle-up"}
 Domain = tuple[float, float]

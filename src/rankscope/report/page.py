@@ -1,6 +1,6 @@
 """Composes findings into one offline HTML page."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Set
 from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -237,18 +237,16 @@ def truncation(findings: StudyFindings) -> tuple[Part, ...]:
     rest = [truncation_panel(skill, f) for skill, found in curves for f in found[1:]]
     if not first:
         return (Prose(("No adapter was truncated in this study.",), "quiet"),)
-    shown = truncation_figure(
-        first, "The adapter of largest nominal rank of each skill; the dashed upright line is its functional rank."
-    )
-    return (
-        shown,
-        *((Details("Smaller adapters", (truncation_figure(rest, "The same for smaller adapters."),)),) if rest else ()),
-    )
+    used = {point.control for _, found in curves for functional in found for point in functional.curve}
+    caption = "The adapter of largest nominal rank of each skill; the dashed upright line is its functional rank."
+    smaller = (truncation_figure(rest, "The same for smaller adapters.", used),)
+    return (truncation_figure(first, caption, used), *((Details("Smaller adapters", smaller),) if rest else ()))
 
 
-def truncation_figure(panels: Sequence[Panel], caption: str) -> Figure:
-    """Truncation panels with the legend of controls."""
-    return Figure(caption, tuple(panels), (*figures.CONTROLS.values(), Key("functional rank", "ink", "5 3", "line")))
+def truncation_figure(panels: Sequence[Panel], caption: str, used: Set[str]) -> Figure:
+    """Truncation panels with the legend of the controls that are shown."""
+    keys = tuple(key for name, key in figures.CONTROLS.items() if name in used)
+    return Figure(caption, tuple(panels), (*keys, Key("functional rank", "ink", "5 3", "line")))
 
 
 def truncation_panel(skill: SkillFindings, functional: FunctionalRank) -> Panel:

@@ -122,6 +122,9 @@ class Claim:
     because: str
     limits: tuple[str, ...]
     command: str
+    chance: str = ""
+    """p-value, raw and corrected, in words."""
+    power: str = ""
 
 
 @dataclass(frozen=True)

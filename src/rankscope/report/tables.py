@@ -156,6 +156,7 @@ def sufficiency_table(findings: StudyFindings) -> Table:
         Column("rank", "Rank", "number"),
         Column("verdict", "Verdict"),
         Column("contrast", "Gain − q × dense gain", "interval"),
+        Column("detectable", "Detectable", "number", "smallest true contrast that these seeds see with 80 % power"),
         Column("unit", "Unit"),
         Column("size", "Seeds × items"),
     )
@@ -170,13 +171,16 @@ def sufficiency_table(findings: StudyFindings) -> Table:
 
 def sufficiency_row(skill: SkillFindings, required: RequiredRank, rank: int) -> dict[str, Cell]:
     """One rank's verdict and contrast."""
-    verdict = required.by_rank[rank]
+    verdict, resolution = required.by_rank[rank], required.resolution.get(rank)
     return {
         "skill": Cell(text=skill.name, detail=skill.mode, csv=skill_label(skill)),
         "q": Cell(text=f"{required.q:g}", csv=raw(required.q)),
         "rank": Cell(text=str(rank), csv=str(rank)),
         "verdict": Cell(text="", badge=verdict, tone=VERDICT_TONES.get(verdict, ""), csv=verdict),
         "contrast": interval_cell(required.contrast.get(rank), score_format(skill), "no contrast was recorded"),
+        "detectable": number_cell(
+            resolution.detectable if resolution else None, score_format(skill), "told where a rank is undecided"
+        ),
         "unit": Cell(text="points" if is_share(skill) else "nats", csv="points" if is_share(skill) else "nats"),
         "size": text_cell(size_text(skill), title=skill.budget),
     }

@@ -2,12 +2,21 @@
 
 from collections.abc import Sequence
 
-from rankscope.rank.records import CurvePoint, RateMap, RequiredRank, SkillFindings, StudyFindings
+from rankscope.rank.records import (
+    ClaimCard,
+    CurvePoint,
+    RateMap,
+    RequiredRank,
+    Resolution,
+    SkillFindings,
+    StudyFindings,
+)
 from rankscope.report.formats import (
     DASH,
     VERDICT_TONES,
     by_mode,
     functional_text,
+    is_share,
     listing,
     ordered,
     percent,
@@ -37,6 +46,8 @@ MODE_NOTES = {
     "trace": "Trace (descriptive): each skill writes its own trace, which differs in length and content.",
     "planted": "Planted: the rank of the update to be learnt is known.",
     "relabel": "Relabel: one-hop lookup whose answers a permutation exchanges; its rank can be turned up at will.",
+    "control": "Control: what is known beforehand, put through the same procedure.",
+    "difficulty": "Difficulty: base and full fine-tuning alone, to choose levels at which the skills can be compared.",
     "null": "Null: labels are shuffled, so there is nothing to learn but the format.",
 }
 
@@ -78,9 +89,8 @@ def skills_phrase(skills: Sequence[SkillFindings]) -> str:
 
 def honesty_line(findings: StudyFindings) -> str:
     """What the size of the run allows to be said; skills that are only described count when no other was tested."""
-    tested = [skill for skill in findings.skills if skill.mode not in ("null", "planted", "relabel")] or list(
-        findings.skills
-    )
+    untested = ("null", "control", "planted", "relabel")
+    tested = [skill for skill in findings.skills if skill.mode not in untested] or list(findings.skills)
     claimed = [skill for skill in tested if not skill.descriptive] or tested
     fewest = min((skill.n_seeds for skill in claimed), default=0)
     if fewest < FEW_SEEDS:
@@ -126,7 +136,9 @@ def functional_lines(skill: SkillFindings) -> tuple[str, ...]:
 
 def key_tiles(findings: StudyFindings) -> tuple[Tile, ...]:
     """Key numbers of every skill that says something about a skill (not the null, not planted ones)."""
-    return tuple(key_tile(skill) for skill in ordered(findings.skills) if skill.mode not in ("null", "planted"))
+    return tuple(
+        key_tile(skill) for skill in ordered(findings.skills) if skill.mode not in ("null", "control", "planted")
+    )
 
 
 def claim_cards(findings: StudyFindings) -> tuple[Claim, ...]:
@@ -142,9 +154,22 @@ def claim_cards(findings: StudyFindings) -> tuple[Claim, ...]:
             c.because,
             c.limits,
             c.command,
+            chance_words(c),
+            "" if c.verdict in ("supported", "refuted") else c.power,
         )
         for c in findings.claims
     )
+
+
+def chance_words(claim: ClaimCard) -> str:
+    """The smallest error at which the rule decides, before and after correction for the other claims."""
+    if claim.p_value is None:
+        counted = "; among the others it counts as p = 1" if claim.n_declared > 1 else ""
+        return f"No level of confidence lets the rule decide{counted}." if claim.power or counted else ""
+    raw_p, among = f"p = {claim.p_value:.2g}", f"after Holm's correction over {claim.n_declared} claims"
+    if claim.p_holm is None or claim.n_declared == 1:
+        return f"{raw_p}: the smallest error at which the rule decides; the study declares no other claim."
+    return f"{raw_p}: the smallest error at which the rule decides; {among} p = {claim.p_holm:.2g}."
 
 
 def comparison_paragraphs(findings: StudyFindings) -> tuple[str, ...]:
@@ -264,7 +289,8 @@ def agreement(pairs: dict[str, list[SkillFindings]]) -> tuple[str, ...]:
 def required_sentences(findings: StudyFindings) -> tuple[str, ...]:
     """Every required-rank verdict in plain words."""
     return tuple(
-        f"{skill_label(skill)}, q = {required.q:g}: {required.sentence}" + missing_seeds(required)
+        f"{skill_label(skill)}, q = {required.q:g}: {required.sentence}{missing_seeds(required)}"
+        + "".join(f" {resolution_sentence(skill, rank, found)}" for rank, found in required.resolution.items())
         for skill in ordered(findings.skills)
         for required in skill.required
     )
@@ -273,6 +299,20 @@ def required_sentences(findings: StudyFindings) -> tuple[str, ...]:
 def missing_seeds(required: RequiredRank) -> str:
     """How many more seeds would decide it, when that is known."""
     return f" About {plural(required.seeds_missing, 'more seed')} would decide it." if required.seeds_missing else ""
+
+
+def resolution_sentence(skill: SkillFindings, rank: int, found: Resolution) -> str:
+    """What could be seen of an undecided rank's contrast, what was seen, and how many more seeds would decide."""
+    write, of = score_format(skill), "points" if is_share(skill) else "nats"
+    more = (
+        "more seeds alone would not decide it"
+        if found.more_seeds is None
+        else f"about {plural(found.more_seeds, 'more seed')} would decide it"
+    )
+    return (
+        f"Rank {rank} is undecided: {plural(found.n_seeds, 'seed')} see a contrast of {write(found.detectable)} {of} "
+        f"with 80 % power; it was {write(found.seen)}; {more}."
+    )
 
 
 def score_alt(skill: SkillFindings) -> str:

@@ -23,14 +23,18 @@ def first_look_answer(
             f"With shuffled labels the functional rank comes out {found.median:g}"
             + (", as it must." if found.median == 0 else ", though there is nothing to learn: a warning.")
         )
-    planted = [row for row in calibration if row.truth.startswith("planted")]
-    if planted:
-        held, judged, n = (sum(getattr(row, name) for row in planted) for name in ("covered", "n_judged", "n_repeats"))
-        left = f" ({n - judged} of {n} repeats could not be judged)" if judged < n else ""
-        sentences.append(
-            f"Where the rank is known, the same procedure's 95 % sets held it in {held} of {judged} repeats{left}."
-        )
+    sentences += held_words(calibration)
     return tuple(sentences)
+
+
+def held_words(calibration: tuple[CalibrationRow, ...]) -> tuple[str, ...]:
+    """How often the sets held a rank that is known, where a calibration stands beside a study."""
+    planted = [row for row in calibration if row.truth.startswith("planted")]
+    if not planted:
+        return ()
+    held, judged, n = (sum(getattr(row, name) for row in planted) for name in ("covered", "n_judged", "n_repeats"))
+    left = f" ({n - judged} of {n} repeats could not be judged)" if judged < n else ""
+    return (f"Where the rank is known, the same procedure's 95 % sets held it in {held} of {judged} repeats{left}.",)
 
 
 def _required_sentence(skill: SkillFindings) -> str:

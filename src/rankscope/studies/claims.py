@@ -2,26 +2,25 @@
 
 from rankscope.rank.records import ClaimCard, RequiredRank, SkillFindings
 from rankscope.rank.required import RankRatio, rank_ratio
+from rankscope.studies.evidence import DECIDED, STUCK, Evidence, p_value_of, sets_power
 from rankscope.studies.first_look import CLAIM, RULE
 
 PAPER_RANGE = (1.5, 4.0)
 MIN_SEEDS = 5
 
 
-def less_rank_card(skills: tuple[SkillFindings, ...], command: str) -> ClaimCard | None:
-    """`reasoning needs less rank than planning`, judged in matched mode; None when that was not run."""
-    matched = {skill.name: skill for skill in skills if skill.mode == "matched"}
-    if not {"HashHop", "HashChain"} <= matched.keys():
-        return None
-    planning, reasoning = matched["HashHop"], matched["HashChain"]
-    if not planning.required or not reasoning.required:
-        return None
+def first_look_claims(evidence: Evidence, command: str) -> tuple[ClaimCard, ...]:
+    """`reasoning needs less rank than planning`, judged in matched mode; none when that was not run."""
+    planning, reasoning = evidence.skill("matched", "HashHop"), evidence.skill("matched", "HashChain")
+    if planning is None or reasoning is None:
+        return ()
     ratio = rank_ratio(planning.required[0], reasoning.required[0])
     n_seeds = min(planning.n_seeds, reasoning.n_seeds)
     verdict, because = judge(ratio, n_seeds, planning.required[0], reasoning.required[0])
-    if verdict in ("supported", "refuted") and (doubt := doubts(planning, reasoning)):
+    doubt = doubts(planning, reasoning)
+    if verdict in DECIDED and doubt:
         verdict, because = "undecided", f"It would be {verdict}, but {doubt}. {because}"
-    return ClaimCard(
+    card = ClaimCard(
         claim=CLAIM,
         source="arXiv 2412.00029: reasoning needs 2-3x lower rank than planning",
         rule=RULE,
@@ -30,7 +29,18 @@ def less_rank_card(skills: tuple[SkillFindings, ...], command: str) -> ClaimCard
         because=because,
         limits=_limits(planning, reasoning),
         command=command,
+        p_value=None if doubt else p_value_of(lambda level: verdict_at(evidence, planning, reasoning, level)),
+        power="" if verdict in DECIDED else sets_power((planning, reasoning)),
     )
+    return (card,)
+
+
+def verdict_at(evidence: Evidence, planning: SkillFindings, reasoning: SkillFindings, level: float) -> str:
+    """The rule's verdict on sets of another level. What forbids a comparison at the usual level forbids it at any."""
+    if any(skill.required[0].verdict in STUCK for skill in (planning, reasoning)):
+        return "undecided"
+    sets = [evidence.required_at(skill, level) for skill in (planning, reasoning)]
+    return judge(rank_ratio(*sets), min(planning.n_seeds, reasoning.n_seeds), *sets)[0]
 
 
 def judge(ratio: RankRatio, n_seeds: int, planning: RequiredRank, reasoning: RequiredRank) -> tuple[str, str]:
@@ -39,7 +49,7 @@ def judge(ratio: RankRatio, n_seeds: int, planning: RequiredRank, reasoning: Req
     if n_seeds < MIN_SEEDS:
         seeds = "1 seed" if n_seeds == 1 else f"{n_seeds} seeds"
         return "underpowered", f"{seeds}; at least {MIN_SEEDS} are needed for any verdict. {sets}"
-    blocked = {"no headroom", "placement-limited", "not converged", "underpowered"}
+    blocked = {*STUCK, "underpowered"}
     if planning.verdict in blocked or reasoning.verdict in blocked:
         return "undecided", f"A required rank could not be told. {sets}"
     if ratio.low is not None and ratio.low > 1:
@@ -51,12 +61,12 @@ def judge(ratio: RankRatio, n_seeds: int, planning: RequiredRank, reasoning: Req
     return "undecided", f"The ratio's interval holds 1. {sets}"
 
 
-def doubts(planning: SkillFindings, reasoning: SkillFindings) -> str | None:
+def doubts(*skills: SkillFindings) -> str | None:
     """What forbids a verdict though the sets allow one: rates that are not tuned, or a failing rank still improving."""
-    confounded = [skill.name for skill in (planning, reasoning) if any("confounded" in flag for flag in skill.flags)]
+    confounded = [skill.name for skill in skills if any("confounded" in flag for flag in skill.flags)]
     if confounded:
         return f"the learning rates of {' and '.join(confounded)} are confounded"
-    unsettled = [skill.name for skill in (planning, reasoning) if fails_while_improving(skill)]
+    unsettled = [skill.name for skill in skills if fails_while_improving(skill)]
     return f"in {' and '.join(unsettled)} the largest rank that fails was still improving" if unsettled else None
 
 

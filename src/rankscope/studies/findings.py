@@ -1,6 +1,7 @@
 """From score tables to findings: every number of a report is made here, once."""
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from rankscope.spectra.estimators import ESTIMATORS, EmptySpectrum
 from rankscope.spectra.low_rank_svd import singular_values
 from rankscope.stats.crossed import crossed_interval
 from rankscope.stats.interval import Interval
+from rankscope.studies.evidence import Evidence
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.tasks.catalog import load_task
 from rankscope.tasks.twins import TwinTask
@@ -157,7 +159,8 @@ def shortcut_levels(skill: SkillPlan) -> dict[str, float]:
     if knobs.labels == "shuffled":
         return {}
     if knobs.mode == "direct":
-        return {"any leaf": 1 / (knobs.chains + knobs.distractors)}
+        ends = {"any end of a chain from the start": 1 / knobs.chains} if task.question == "chain" else {}
+        return {"any leaf": 1 / (knobs.chains + knobs.distractors)} | ends
     if knobs.mode == "trace" and task.question == "hop":
         return {}
     return {"trace right, then any end of it": 1 / knobs.chains}
@@ -225,6 +228,32 @@ def _required(skill: SkillPlan, scores: Scores, unsettled: dict[str, int]) -> tu
     return tuple(
         required_rank(ranks, scores.by_arm["dense"], full, scores.reference_N, q, not_converged) for q in SHARES
     )
+
+
+def evidence_of(
+    skills: Iterable[SkillPlan], found: tuple[SkillFindings, ...], tables: Mapping[str, SkillTables]
+) -> Evidence:
+    """What claims are judged by: the findings, and the same scores put to any other level.
+
+    What is judged at the usual level alone (dense below q of full, trainings that still improved) is left out there.
+    """
+    plans = {skill.key: skill for skill in skills}
+
+    @functools.cache
+    def alive(key: str) -> tuple[SkillPlan, Scores]:
+        skill = _without_dead_arms(plans[key], tables[key])
+        return skill, scores_of(skill, tables[key], primary_column(skill))
+
+    def required_at(one: SkillFindings, level: float) -> RequiredRank:
+        skill, scores = alive(one.key)
+        ranks = {arm.rank: scores.by_arm[arm.label] for arm in skill.lora_arms}
+        return required_rank(ranks, scores.by_arm["dense"], None, scores.reference_N, SHARES[0], level=level)
+
+    def gain_at(one: SkillFindings, arm: str, level: float) -> Interval:
+        _, scores = alive(one.key)
+        return gain_interval(scores.by_arm[arm], scores.reference_N, level)
+
+    return Evidence(found, required_at, gain_at)
 
 
 def _recovery(skill: SkillPlan, scores: Scores) -> tuple[Recovery, ...]:

@@ -1,7 +1,7 @@
 """A study as data: skills, arms, seeds and learning rates, from which every cell follows."""
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt
 
@@ -11,7 +11,7 @@ from rankscope.base.precision import Precision
 from rankscope.base.seeds import Seeds
 from rankscope.train.cell import ArmSpec, Budget, Cell, LoraSpec, OptimiserSpec
 
-Control = Literal["energy", "random", "bottom", "rescaled", "sensitivity", "global"]
+Control = Literal["energy", "random", "bottom", "rescaled", "sensitivity", "global", "noise"]
 ALL_CONTROLS: tuple[Control, ...] = ("energy", "random", "bottom", "rescaled", "sensitivity", "global")
 
 
@@ -21,7 +21,7 @@ class SkillPlan(Config):
     name: str
     """Short label, such as `HashHop`; one per plan and mode."""
     mode: str
-    """`matched`, `trace`, `direct`, `null`, `planted` or `relabel`."""
+    """`matched`, `trace`, `direct`, `control`, `null`, `planted`, `relabel` or `difficulty`."""
     task: str
     """Task name with knobs."""
     arms: tuple[ArmSpec, ...]
@@ -29,6 +29,8 @@ class SkillPlan(Config):
     budget: Budget
     n_test: PositiveInt
     """Test items, frozen and shared by all cells."""
+    scored_on: Literal["test", "validation"] = "test"
+    """`validation` where a choice is made by the scores, such as of a difficulty; then results never see them."""
     n_validation: PositiveInt = 300
     """Validation items that convergence is judged on, and learning rates are chosen by."""
     leaves_of: str | None = None
@@ -92,6 +94,15 @@ class StudyPlan(Config):
         ]
         if missing:
             raise BadInput(f"{self.study} has no learning rate for {', '.join(missing)}. Run its tuning first.")
+
+    @property
+    def n_seeds(self) -> int:
+        """Seeds of the skill that has most."""
+        return max(len(skill.seeds) for skill in self.skills)
+
+    def first_seeds(self, n: int) -> Self:
+        """The same study with the first n seeds of every skill."""
+        return self.override(skills=[skill.override(seeds=skill.seeds[:n]).model_dump() for skill in self.skills])
 
     def cell(self, skill: SkillPlan, arm: ArmSpec, seed: int) -> Cell:
         """The training of one arm with one study seed."""

@@ -12,11 +12,10 @@ from rankscope.rank.records import CalibrationRow, RateMap, SkillFindings, Study
 from rankscope.rank.simulate import null_tests, simulated_sets
 from rankscope.runs.folder import RunFolder, verify_finished
 from rankscope.runs.manifest import MANIFEST, read_manifest
-from rankscope.studies.answers import calibration_answer, first_look_answer
 from rankscope.studies.calibration_findings import Oracle, calibration_rows, estimator_rows, write_summary
 from rankscope.studies.catalog import find_study
-from rankscope.studies.claims import less_rank_card
-from rankscope.studies.findings import SkillTables, skill_findings
+from rankscope.studies.evidence import corrected
+from rankscope.studies.findings import SkillTables, evidence_of, skill_findings
 from rankscope.studies.page import FINDINGS, REPORT, RESULTS, write_page
 from rankscope.studies.plan import SkillPlan, StudyPlan
 from rankscope.studies.progress import meter, say
@@ -33,6 +32,7 @@ from rankscope.studies.stages import (
     write_records,
 )
 from rankscope.studies.tuning import run_tuning
+from rankscope.train.cell import FullSpec
 from rankscope.train.materials import first_items
 from rankscope.train.precision import AUTO, resolve_precision
 
@@ -41,6 +41,9 @@ def run_study(
     name: str, out: Path | None = None, workers: int = 0, device: str = "auto", precision: str = AUTO
 ) -> Path:
     """Runs `NAME[:FORM]` and returns its run folder, with `records/findings.json` and `report.html` in it.
+
+    Both are written after every whole seed, marked as partial until the last, so they can be read at any time; a
+    calibration's at the end.
 
     `workers` 0 fills the cores. `precision` `auto` is what is fastest here, frozen when the folder is first opened.
     A finished study is verified and returned as it is. Raises UnknownName for a study that does not exist, RunLocked
@@ -62,9 +65,14 @@ def run_study(
         if plan.tuned_by is None:
             run_tuning(plan, sitting)
         else:
-            trained = train_stage(plan, sitting)
-            score_stage(plan, trained, sitting)
-            _conclude(plan, trained, folder, device, time.monotonic() - started)
+            for n in range(1, plan.n_seeds + 1):
+                part = plan.first_seeds(n)
+                trained = train_stage(part, sitting, f"training, seed {n} of {plan.n_seeds}")
+                score_stage(part, trained, sitting)
+                if n < plan.n_seeds and plan.simulated:
+                    continue  # statistics of a calibration take minutes, and mean nothing before the last seed
+                partial = f"{n} of {plan.n_seeds} seeds" if n < plan.n_seeds else ""
+                _conclude(part, trained, folder, device, time.monotonic() - started, partial)
         run.finish()
     return folder
 
@@ -78,14 +86,14 @@ def _precision(plan: StudyPlan, folder: Path, asked: str, device: str) -> str:
     return resolve_precision(asked, base, first_items(first, base), first.budget.batch_size, resolve_device(device))
 
 
-def _conclude(plan: StudyPlan, trained: list[Trained], folder: Path, device: str, time_s: float) -> None:
-    """Records and report."""
+def _conclude(plan: StudyPlan, trained: list[Trained], folder: Path, device: str, time_s: float, partial: str) -> None:
+    """Records and report; `partial` says how much of the study they hold, where that is not all."""
     tags = skill_tags(plan)
     tables = {skill.key: read_tables(skill, trained, folder, tags[skill.key]) for skill in plan.skills}
     write_records(trained, tables, folder)
     base = load_base(plan.base)
     findings = study_findings(plan, base, tables, _provenance(plan, trained, device, time_s))
-    write_findings(folder / FINDINGS, findings)
+    write_findings(folder / FINDINGS, findings.override(partial=partial))
     if findings.calibration_source == plan.study:
         write_summary(folder, findings)
     write_page(folder, folder / REPORT)
@@ -107,8 +115,8 @@ def study_findings(
     oracle = Oracle(base)
     calibration, source = (calibration_rows(plan, oracle, found), plan.study) if planted else committed_calibration()
     command = f"rankscope study {plan.study}"
-    card = less_rank_card(skills, command)
-    claims = (card,) if card else ()
+    entry, _ = find_study(plan.study)
+    claims = corrected(entry.claims(evidence_of(plan.skills, skills, tables), command))
     findings = StudyFindings(
         study=plan.study,
         title=plan.title,
@@ -126,8 +134,7 @@ def study_findings(
         reproduce=_reproduce(plan, command),
         provenance=provenance,
     )
-    answer = calibration_answer(findings) if planted else first_look_answer(skills, claims, calibration)
-    return findings.model_copy(update={"answer": answer})
+    return findings.model_copy(update={"answer": entry.answer(findings)})
 
 
 def abridged(skills: tuple[SkillFindings, ...]) -> tuple[SkillFindings, ...]:
@@ -151,6 +158,8 @@ def _rate_flags(table: RateTable | None, base: Base, skill: SkillPlan, rates: di
         return ()
     if table is None:
         return ("confounded: rates not tuned",)
+    if len(skill.arms) == 1 and isinstance(skill.arms[0], FullSpec):
+        return ()  # no adapter to compare with
     return confounded_flags(table, base.content_hash, skill, rates)
 
 

@@ -45,8 +45,8 @@ class ScoreJob:
 
 
 def items_to_test(base: Base, skill: SkillPlan) -> EncodedItems:
-    """The skill's frozen test items."""
-    return items_of(base, skill, "test", skill.n_test)
+    """The skill's frozen test items; of the validation split where its scores decide a choice."""
+    return items_of(base, skill, skill.scored_on, skill.n_test)
 
 
 def items_of(base: Base, skill: SkillPlan, split: str, n: int) -> EncodedItems:

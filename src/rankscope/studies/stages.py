@@ -71,13 +71,13 @@ def threads_of(trained: Trained) -> str:
         return "unknown"
 
 
-def train_stage(plan: StudyPlan, sitting: Sitting) -> list[Trained]:
+def train_stage(plan: StudyPlan, sitting: Sitting, label: str = "training") -> list[Trained]:
     """Trains what is not yet trained and returns every cell of the plan."""
     listed = list(plan.cells())
     ends: dict[Cell, Finished | Diverged] = {}
     steps: dict[str, int] = {}
-    total = sum(cell.budget.n_steps for *_, cell in listed)
-    with meter("training", total) as bar:
+    total = sum(cell.budget.n_steps for cell in {cell for *_, cell in listed})
+    with meter(label, total) as bar:
         for event in sitting.executor.train([cell for *_, cell in listed]):
             if isinstance(event, Progress):
                 bar.advance(event.step - steps.get(event.key, 0))
@@ -124,7 +124,8 @@ def score_jobs(plan: StudyPlan, trained: Sequence[Trained], folder: Path, tags: 
     """Every table that the plan's findings need, the long ones first."""
     jobs = [cell_job(one, kind, folder, tags[one.skill.key]) for one in trained for kind in _kinds(one)]
     base_jobs = [ScoreJob("base", skill, _table(folder, tags[skill.key], "base", "base")) for skill in plan.skills]
-    return sorted([*jobs, *base_jobs], key=lambda job: job.kind != "truncation")
+    once = {job.out: job for job in (*jobs, *base_jobs)}  # skills that share a training share its tables
+    return sorted(once.values(), key=lambda job: job.kind != "truncation")
 
 
 def cell_job(one: Trained, kind: ScoreKind, folder: Path, tag: str) -> ScoreJob:

@@ -64,6 +64,17 @@ def test_truncation_is_nearest_and_every_cut_has_rank_k(weights, k):
 
 
 @settings(max_examples=20, deadline=None)
+@given(adapters(), st.integers(0, 5))
+def test_noise_has_the_norm_and_rank_of_the_best_k_and_its_own_directions(weights, k):
+    best, drawn, other = (truncate.truncated(weights, k), truncate.noise(weights, k, 3), truncate.noise(weights, k, 4))
+    for site, factors in drawn.items():
+        assert rank_of(factors) == min(k, truncate.n_directions(weights[site]))
+        assert float(factors.delta_OI().norm()) == pytest.approx(float(best[site].delta_OI().norm()), rel=1e-9)
+        if k:
+            assert not torch.allclose(factors.delta_OI(), other[site].delta_OI())
+
+
+@settings(max_examples=20, deadline=None)
 @given(adapters())
 def test_ends_are_zero_and_the_whole_update(weights):
     for cut in (truncate.truncated, *OTHERS.values(), truncate.global_budget):

@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 
@@ -128,3 +130,28 @@ def test_recovery_is_not_clipped_and_is_refused_without_a_gain_to_share():
     assert small.ratio is None
     assert "99 % lower bound" in small.refused
     assert "One seed" in recovery(_scores(1.0, 1), _scores(0.9, 1), reference_N, "rank 4").refused
+
+
+def test_an_undecided_rank_says_what_its_seeds_could_see():
+    found = _found({1: 0.3, 2: 0.82, 4: 0.9})
+    assert found.by_rank[2] == "undecided"
+    told = found.resolution[2]
+    contrast = found.contrast[2]
+    assert set(found.resolution) == {r for r, verdict in found.by_rank.items() if verdict == "undecided"}
+    assert (told.n_seeds, told.seen) == (contrast.n_seeds, pytest.approx(contrast.estimate))
+    # The detectable contrast is the interval's half width with the quantile of 80 % power added to its own.
+    assert told.detectable > contrast.high - contrast.estimate > abs(told.seen)
+    assert found.seeds_missing == told.more_seeds
+    assert required_rank({1: np.ones((1, 9)) * 0.5}, np.ones((1, 9)), None, np.zeros(9)).resolution == {}
+
+
+def test_sets_grow_with_the_level():
+    """So that the smallest error at which a rule decides is a p-value."""
+    ranks = {1: _scores(0.6), 2: _scores(0.8, seed=1), 4: _scores(0.82, seed=2), 8: _scores(0.9, seed=3)}
+    sets = [
+        required_rank(ranks, _scores(0.9, seed=4), None, np.zeros(N), level=level)
+        for level in (0.01, 0.5, 0.9, 0.99, 0.9999)
+    ]
+    decided = [{r for r, verdict in one.by_rank.items() if verdict != "undecided"} for one in sets]
+    assert all(wider <= narrower for narrower, wider in itertools.pairwise(decided))
+    assert len(decided[0]) > len(decided[-1])

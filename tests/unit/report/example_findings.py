@@ -12,6 +12,7 @@ from rankscope.rank.records import (
     RateMap,
     Recovery,
     RequiredRank,
+    Resolution,
     SimulatedSets,
     SkillFindings,
     SpectralSummary,
@@ -105,6 +106,11 @@ def required(
             },
             "sentence": sentence,
             "seeds_missing": 6 if verdict == "underpowered" else None,
+            "resolution": {
+                r: Resolution(n_seeds=seeds, seen=0.012, detectable=0.034, more_seeds=9 if r > 2 else None).model_dump()
+                for r, found in verdicts.items()
+                if found == "undecided"
+            },
         }
     )
 
@@ -322,6 +328,11 @@ def claim(verdict: str, estimate: str) -> ClaimCard:
             "All maps of the base adapted; nothing is said of other placements.",
         ),
         command="rankscope study first_look claims=planning_reasoning --seeds 8 --out runs/first_look",
+        p_value=0.004 if verdict == "refuted" else None,
+        p_holm=0.008 if verdict == "refuted" else None,
+        n_declared=2,
+        power="HashHop, rank 4: with 3 seeds this design sees a contrast of 3.4 points; it saw 1.2; about 9 more seeds "
+        "would decide it.",
     )
 
 

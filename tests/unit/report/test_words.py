@@ -1,6 +1,7 @@
 import pytest
 
 from rankscope.report import words
+from rankscope.report.page import render
 
 
 @pytest.fixture(scope="module")
@@ -123,3 +124,35 @@ def test_agreement_admits_few_trace_seeds(full):
     few = [skill.override(n_seeds=2) for skill in trace]
     assert words.agreement({"matched": matched, "trace": few})[0].endswith("2 seeds this is a description only.")
     assert "description only" not in words.agreement({"matched": matched, "trace": trace})[0]
+
+
+def test_a_card_says_its_chance_and_only_an_open_one_its_power(quick, full):
+    (decided,), (open_,) = words.claim_cards(full), words.claim_cards(quick)
+    assert decided.chance == (
+        "p = 0.004: the smallest error at which the rule decides; after Holm's correction over 2 claims p = 0.008."
+    )
+    assert decided.power == ""
+    assert open_.chance == "No level of confidence lets the rule decide; among the others it counts as p = 1."
+    assert open_.power.startswith("HashHop, rank 4: with 3 seeds")
+    alone = full.claims[0].override(n_declared=1)
+    assert words.chance_words(alone).endswith("the study declares no other claim.")
+    assert words.chance_words(alone.override(p_value=None, p_holm=None, power="")) == "", (
+        "findings of an earlier version"
+    )
+
+
+def test_an_undecided_rank_says_what_could_be_seen(quick):
+    hop, _ = pair(quick, "matched")
+    rank, found = next((rank, found) for rank, found in hop.required[0].resolution.items() if found.more_seeds)
+    assert words.resolution_sentence(hop, rank, found) == (
+        f"Rank {rank} is undecided: 3 seeds see a contrast of 3.4 points with 80 % power; it was 1.2; about 9 more "
+        "seeds would decide it."
+    )
+    assert "more seeds alone would not decide it" in words.resolution_sentence(
+        hop, rank, found.override(more_seeds=None)
+    )
+
+
+def test_a_partial_study_says_so(full):
+    assert "Partial: 2 of 5 seeds are finished" in render(full.override(partial="2 of 5 seeds"))
+    assert "Partial" not in render(full)

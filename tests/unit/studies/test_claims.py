@@ -8,13 +8,15 @@ from rankscope.rank.records import (
     CurvePoint,
     FunctionalRank,
     RequiredRank,
+    Resolution,
     SkillFindings,
     StudyFindings,
 )
 from rankscope.rank.required import RankRatio
 from rankscope.stats.interval import Interval
 from rankscope.studies.answers import calibration_answer, first_look_answer
-from rankscope.studies.claims import judge, less_rank_card
+from rankscope.studies.claims import first_look_claims, judge
+from rankscope.studies.evidence import Evidence, corrected
 from rankscope.studies.first_look import RULE
 
 
@@ -102,6 +104,16 @@ def test_one_sided_sets_still_decide(told):
     assert judge(ratio(2, None), 5, needs(9, None, told), needs(2, 2))[0] == "supported"
 
 
+def less_rank_card(skills: tuple[SkillFindings, ...], command: str, level: float = 1.0) -> ClaimCard | None:
+    """The card, or None; sets come out as they are up to a level, and say nothing above it."""
+
+    def required_at(one: SkillFindings, asked: float) -> RequiredRank:
+        return one.required[0] if asked <= level else needs(None, None, "underpowered")
+
+    cards = first_look_claims(Evidence(skills, required_at, lambda *_: interval(0.5)), command)
+    return cards[0] if cards else None
+
+
 def test_the_card_puts_planning_over_reasoning():
     skills = (skill("HashChain", "matched", (needs(2, 2),)), skill("HashHop", "matched", (needs(4, 4),)))
     card = less_rank_card(skills, "rankscope study x")
@@ -147,6 +159,58 @@ def test_no_card_without_both_matched_skills():
     hop, chain = skill("HashHop", "matched", (needs(4, 4),)), skill("HashChain", "trace", (needs(2, 2),))
     assert less_rank_card((hop, chain), "") is None
     assert less_rank_card((hop, skill("HashChain", "matched")), "") is None
+
+
+def test_the_p_value_is_the_smallest_error_at_which_the_rule_decides():
+    skills = (skill("HashChain", "matched", (needs(2, 2),)), skill("HashHop", "matched", (needs(4, 4),)))
+    assert less_rank_card(skills, "", level=0.98).p_value == pytest.approx(0.02, rel=0.01)
+    assert less_rank_card(skills, "").p_value == 1e-6
+    weak = less_rank_card(skills, "", level=0.9)
+    assert weak.p_value == pytest.approx(0.1, rel=0.01)
+    stuck = (skill("HashChain", "matched", (needs(2, 2, "not converged"),)), skills[1])
+    card = less_rank_card(stuck, "")
+    assert (card.verdict, card.p_value) == ("undecided", None)
+    assert card.power == "More seeds alone would not decide it: HashChain is not converged."
+
+
+def test_an_undecided_claim_says_what_its_seeds_could_see():
+    seen = Resolution(n_seeds=5, seen=0.008, detectable=0.021, more_seeds=9)
+    never = seen.override(more_seeds=None)
+    skills = (
+        skill("HashChain", "matched", (needs(4, 4).override(resolution={2: seen.model_dump()}),)),
+        skill("HashHop", "matched", (needs(4, 4).override(resolution={1: never.model_dump()}),)),
+    )
+    card = less_rank_card(skills, "")
+    assert card.verdict == "undecided"
+    assert card.power == (
+        "HashHop, rank 1: with 5 seeds this design sees a contrast of 2.1 points; it saw 0.8; more seeds alone would "
+        "not decide it. HashChain, rank 2: with 5 seeds this design sees a contrast of 2.1 points; it saw 0.8; about "
+        "9 more seeds would decide it."
+    )
+    decided = less_rank_card((skills[0], skill("HashHop", "matched", (needs(8, 8),))), "")
+    assert (decided.verdict, decided.power) == ("supported", "")
+
+
+def claim(p_value: float | None, verdict: str = "supported") -> ClaimCard:
+    return ClaimCard(
+        claim="c", source="", rule="", estimate="", verdict=verdict, because="So.", limits=(), command="",
+        p_value=p_value,
+    )  # fmt: skip
+
+
+def test_a_verdict_holds_only_if_it_survives_holm():
+    strong, weak, open_, untold = corrected((claim(0.01), claim(0.03), claim(0.2, "undecided"), claim(None, "x")))
+    assert (strong.verdict, strong.p_holm, strong.n_declared) == ("supported", pytest.approx(0.04), 4)
+    assert (weak.verdict, weak.p_holm) == ("undecided", pytest.approx(0.09))
+    assert weak.because.startswith(
+        "By its rule alone it would be supported (p = 0.03), but the study declares 4 claims"
+    )
+    assert weak.because.endswith("So.")
+    assert (open_.verdict, open_.p_holm, open_.because) == ("undecided", pytest.approx(0.4), "So.")
+    assert (untold.verdict, untold.p_holm, untold.n_declared) == ("x", None, 4)
+    (alone,) = corrected((claim(0.03, "refuted"),))
+    assert (alone.verdict, alone.p_holm) == ("refuted", 0.03)
+    assert corrected(()) == ()
 
 
 def row(truth: str, covered: int, low: float | None, functional: str = "") -> CalibrationRow:

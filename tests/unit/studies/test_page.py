@@ -3,10 +3,10 @@
 import pytest
 
 from rankscope.base.errors import BadFile, RunLocked
-from rankscope.rank.records import StudyFindings, write_findings
+from rankscope.rank.records import StudyFindings, read_findings, write_findings
 from rankscope.runs.folder import RunFolder, is_finished, verify_finished
 from rankscope.studies import page
-from rankscope.studies.page import FINDINGS, committed_findings, rewrite_page
+from rankscope.studies.page import FINDINGS, RESULTS, committed_findings, rewrite_page
 
 RESOLVED = {"study": "first_look:quick"}
 
@@ -80,3 +80,10 @@ def test_an_unfinished_folder_stays_unfinished_and_a_busy_one_is_told(run):
     rewrite_page(run)
     assert not is_finished(run)
     assert "This run" in (run / "report.html").read_text()
+
+
+@pytest.mark.parametrize("path", sorted(RESULTS.glob("*/records/findings.json")), ids=lambda path: path.parts[-3])
+def test_committed_findings_of_earlier_versions_are_still_read(path):
+    found = read_findings(path)
+    assert found.partial == ""
+    assert all(claim.n_declared >= 1 for claim in found.claims)

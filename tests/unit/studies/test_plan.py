@@ -9,7 +9,7 @@ from rankscope.studies.catalog import STUDIES, find_study
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.scoring import items_to_test
 from rankscope.tasks.catalog import load_task
-from rankscope.train.cell import Budget, DenseSpec, LoraSpec
+from rankscope.train.cell import Budget, DenseSpec, FullSpec, LoraSpec
 
 FORMS = [(name, form) for name, entry in STUDIES.items() for form in entry.forms]
 
@@ -50,6 +50,12 @@ def test_cells_come_seed_by_seed_and_a_seed_sets_every_stream():
     assert [arm.rank for arm in made.skills[0].lora_arms] == [1, 4]
 
 
+def test_the_first_seeds_of_every_skill_make_a_smaller_study():
+    made = plan(skill("a", (3, 1)), skill("b", (103, 101)))
+    assert [one.seeds for one in made.first_seeds(1).skills] == [(3,), (103,)]
+    assert (made.n_seeds, made.first_seeds(2)) == (2, made)
+
+
 @pytest.mark.parametrize(("name", "form"), FORMS)
 def test_every_form_makes_a_plan_of_tasks_that_exist(name, form):
     made = STUDIES[name].plan(form)
@@ -58,8 +64,8 @@ def test_every_form_makes_a_plan_of_tasks_that_exist(name, form):
         load_task(one.task)
         assert one.leaves_of is None or load_task(one.leaves_of).question == "hop"
         assert set(one.functional) <= {arm.rank for arm in one.lora_arms}
-    cells = [cell for *_, cell in made.cells()]
-    assert len(set(cells)) == len(cells)
+    cells = [cell for *_, cell in made.cells() if not isinstance(cell.arm, FullSpec)]
+    assert len(set(cells)) == len(cells), "only full fine-tuning, which has no placement, is shared"
 
 
 def test_tuning_seeds_are_never_those_of_results():

@@ -1,0 +1,98 @@
+"""What claims are judged by: a study's findings, and its required ranks once more at any other level.
+
+Verdicts come from confidence sets, so a claim's p-value is the smallest error at which its rule still decides, and the
+claims of a study are corrected together (Holm). The level is that of each set: a rule that asks on which side of a
+value a ratio lies uses one end of either set, each wrong with half of the error, so together with all of it.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+from rankscope.rank.records import ClaimCard, RequiredRank, Resolution, SkillFindings
+from rankscope.stats.holm import holm
+from rankscope.stats.interval import Interval
+from rankscope.stats.smallest_error import smallest_error
+
+DECIDED = ("supported", "refuted")
+ERROR = 0.05
+"""Of all decided claims of a study together, after Holm's correction."""
+LEVEL = 1 - ERROR
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """Findings on every skill, and how required ranks and gains come out at another level."""
+
+    skills: tuple[SkillFindings, ...]
+    required_at: Callable[[SkillFindings, float], RequiredRank]
+    """(skill, level) -> required rank at the first share of the gain; sets shrink as the level falls."""
+    gain_at: Callable[[SkillFindings, str, float], Interval]
+    """(skill, arm, level) -> the arm's gain with its interval."""
+
+    def skill(self, mode: str, name: str) -> SkillFindings | None:
+        """The skill of that mode and name, if the study has it with a required rank."""
+        return next((one for one in self.skills if one.key == f"{mode}/{name}" and one.required), None)
+
+
+def p_value_of(verdict_at: Callable[[float], str]) -> float | None:
+    """Smallest error at which the rule still decides; None where it decides at no level, so nothing can be told."""
+    p = smallest_error(lambda level: verdict_at(level) in DECIDED)
+    return None if p == 1.0 else p
+
+
+def corrected(cards: Sequence[ClaimCard]) -> tuple[ClaimCard, ...]:
+    """The claims a study declares with Holm's p-values; a verdict that does not survive becomes `undecided`."""
+    adjusted = holm([1.0 if card.p_value is None else card.p_value for card in cards])
+    return tuple(_surviving(card, p, len(cards)) for card, p in zip(cards, adjusted, strict=True))
+
+
+def _surviving(card: ClaimCard, p_holm: float, n_declared: int) -> ClaimCard:
+    if card.p_value is None:
+        return card.override(n_declared=n_declared)
+    card = card.override(p_holm=p_holm, n_declared=n_declared)
+    if card.verdict not in DECIDED or p_holm <= ERROR:
+        return card
+    because = (
+        f"By its rule alone it would be {card.verdict} (p = {card.p_value:.2g}), but the study declares {n_declared} "
+        f"claims, and after Holm's correction p = {p_holm:.2g} is above {ERROR:g}. {card.because}"
+    )
+    return card.override(verdict="undecided", because=because)
+
+
+def power_words(told: Iterable[tuple[str, Resolution]]) -> str:
+    """A sentence per contrast of scores: what the seeds could see, what they saw, how many more would decide."""
+    return " ".join(f"{name}: {resolution_words(found, 100, 'points')}" for name, found in told)
+
+
+def resolution_words(found: Resolution, per_unit: float, unit: str) -> str:
+    """What the seeds could see of one contrast, in a unit of which `per_unit` make one."""
+    more = (
+        "more seeds alone would not decide it"
+        if found.more_seeds is None
+        else f"about {found.more_seeds} more seed{'' if found.more_seeds == 1 else 's'} would decide it"
+    )
+    return (
+        f"with {found.n_seeds} seeds this design sees a contrast of {per_unit * found.detectable:.2g} {unit}; "
+        f"it saw {per_unit * found.seen:.2g}; {more}."
+    )
+
+
+def sets_power(skills: Sequence[SkillFindings]) -> str:
+    """Power of a claim about required ranks: its undecided ranks, or why seeds are not what is missing."""
+    undecided = [
+        (f"{skill.name}, rank {rank}", found)
+        for skill in skills
+        for rank, found in skill.required[0].resolution.items()
+    ]
+    if undecided:
+        return power_words(undecided)
+    stuck = [f"{skill.name} is {skill.required[0].verdict}" for skill in skills if skill.required[0].verdict in STUCK]
+    if stuck:
+        return f"More seeds alone would not decide it: {', '.join(stuck)}."
+    if min(skill.n_seeds for skill in skills) < 2:
+        return "One seed says nothing about the spread over seeds, so not how many would decide it."
+    return "More seeds alone would not decide it: no rank is undecided; ranks closer together would narrow the ratio."
+
+
+STUCK = ("no headroom", "placement-limited", "not converged")
+"""Verdicts of a required rank that forbid to compare it, however many seeds there are."""

@@ -1,0 +1,231 @@
+"""hash_rank: the claim of arXiv 2412.00029 that reasoning needs 2 to 3 times less rank than planning, put to the test.
+
+Twins of HashHop (planning) and HashChain (reasoning) over the same maps, from one base, in `matched` mode: three
+placements at the middle level of difficulty, three more levels with all maps adapted, and controls whose outcome is
+known. `direct` mode asks for the answer alone, from a larger base. Claims and their rules: hash_rank_claims.py.
+"""
+
+from dataclasses import dataclass
+
+from rankscope.studies.plan import Control, SkillPlan, StudyPlan, rate_name
+from rankscope.studies.rates import read_rates
+from rankscope.train.cell import ArmSpec, Budget, DenseSpec, FullSpec, LoraSpec
+
+PLACEMENTS = {"c_proj": ("*.mlp.c_proj",), "all maps": ("*",), "attention": ("*.attn.*",)}
+"""By name; the first is the paper's own."""
+TWINS = {"HashHop": "hashhop", "HashChain": "hashchain"}
+RANKS = (1, 2, 4, 8, 16, 32, 64)
+SEEDS, PILOT_SEEDS, TUNING_SEEDS = (1, 2, 3, 4, 5), (31, 32), (1000,)
+AGAIN = 100
+"""Added to the seeds of the same task measured twice."""
+CONTROLS: tuple[Control, ...] = ("energy", "random", "rescaled", "global", "noise")
+
+
+@dataclass(frozen=True)
+class Level:
+    """A level of difficulty: how far HashHop goes, how many chains there are, and how long."""
+
+    name: str
+    knobs: str
+
+
+LEVELS = (
+    Level("1 hop", "lines=6,chains=2,max_length=4,hops=1"),
+    Level("2 hops", "lines=8,chains=2,max_length=5,hops=2"),
+    Level("3 hops", "lines=10,chains=2,max_length=6,hops=3"),
+    Level("3 chains", "lines=12,chains=3,max_length=5,hops=2"),
+)
+FURTHER = (LEVELS[0], *LEVELS[2:])
+MIDDLES = {"matched": LEVELS[1], "direct": Level("2 hops", "lines=10,chains=2,max_length=5,hops=2")}
+"""By mode, the level at which placements are compared; direct, which starts on distractors too, has two lines more."""
+
+
+@dataclass(frozen=True)
+class Form:
+    """What one form of the study trains."""
+
+    ranks: tuple[int, ...]
+    seeds: tuple[int, ...]
+    n_test: int
+    n_validation: int
+    budget: Budget
+    tuned_by: str | None
+    """Tuning run that the rates come from; None for a tuning run."""
+    levels: tuple[Level, ...] = ()
+    """Levels beside the middle one; where there are any, the same task is trained twice too."""
+    mode: str = "matched"
+    base: str = "tiny-gpt2"
+
+
+def _steps(n_steps: int, batch_size: int) -> Budget:
+    return Budget(n_items=n_steps * batch_size, batch_size=batch_size)
+
+
+LONG, SHORT, DIRECT = _steps(640, 64), _steps(240, 32), _steps(3000, 64)
+FORMS = {
+    "full": Form(RANKS, SEEDS, 500, 1000, LONG, "hash_rank:tune", levels=FURTHER),
+    "direct": Form(RANKS, SEEDS, 500, 1000, DIRECT, "hash_rank:tune_direct", mode="direct", base="small-gpt2"),
+    "quick": Form((1, 8, 64), (11,), 300, 300, SHORT, "hash_rank:tune_quick"),
+    "smoke": Form((2,), (21,), 40, 100, _steps(4, 32), "hash_rank:tune_quick", levels=FURTHER[:1]),
+    "difficulty": Form((), PILOT_SEEDS, 1000, 300, LONG, "hash_rank:tune"),
+    "tune": Form(RANKS, TUNING_SEEDS, 500, 1000, LONG, None),
+    "tune_direct": Form(RANKS, TUNING_SEEDS, 500, 1000, DIRECT, None, mode="direct", base="small-gpt2"),
+    "tune_quick": Form((1, 8, 64), TUNING_SEEDS, 300, 300, SHORT, None),
+}
+START_RATES = {
+    "rank 1": 2.4e-2,
+    "rank 2": 1.6e-2,
+    "rank 4": 1e-2,
+    "rank 8": 8e-3,
+    "rank 16": 8e-3,
+    "rank 32": 6e-3,
+    "rank 64": 4e-3,
+    "dense": 2e-3,
+    "full": 2e-3,
+}
+"""Where tuning starts, after first_look's tuned rates, and what an untuned study uses; direct mode takes a quarter."""
+
+
+def _task(question: str, mode: str, level: Level) -> str:
+    asked = "asked=path," if mode == "matched" else ""
+    return f"{question}:mode={mode},{asked}{level.knobs}"
+
+
+def _arms(ranks: tuple[int, ...], placement: str) -> tuple[ArmSpec, ...]:
+    sites = PLACEMENTS[placement]
+    return (*(LoraSpec(rank=rank, placement=sites) for rank in ranks), DenseSpec(placement=sites), FullSpec())
+
+
+def _twins(form: Form, place: str, level: Level, placement: str) -> tuple[SkillPlan, ...]:
+    """Both tasks at one level and placement, in everything else alike; rates are those of the middle level."""
+    return tuple(
+        SkillPlan(
+            name=f"{name}, {place}",
+            mode=form.mode,
+            task=_task(question, form.mode, level),
+            tuned_as=_task(question, form.mode, MIDDLES[form.mode]),
+            arms=_arms(form.ranks, placement),
+            seeds=form.seeds,
+            budget=form.budget,
+            n_test=form.n_test,
+            n_validation=form.n_validation,
+            leaves_of=_task("hashhop", form.mode, level),
+            functional=(max(form.ranks),),
+            controls=CONTROLS,
+            generate=False,
+        )
+        for name, question in TWINS.items()
+    )
+
+
+def _again(form: Form) -> SkillPlan:
+    """HashHop on all maps once more, with other seeds: what differs between the two is not the task."""
+    (first, _) = _twins(form, "all maps", MIDDLES[form.mode], "all maps")
+    return first.override(
+        name="HashHop again, all maps", mode="control", seeds=tuple(seed + AGAIN for seed in form.seeds)
+    )
+
+
+def _one_hop(form: Form) -> SkillPlan:
+    """Looking up one node, which the base already does in its own layout: only the question is new."""
+    return SkillPlan(
+        name="one-hop copy",
+        mode="control",
+        task="hashhop:mode=direct,lines=10,chains=2,max_length=5,hops=1",
+        arms=_arms(tuple(rank for rank in form.ranks if rank <= 8), "all maps"),
+        seeds=form.seeds,
+        budget=form.budget,
+        n_test=form.n_test,
+        n_validation=form.n_validation,
+        generate=False,
+        descriptive=True,
+    )
+
+
+def _shuffled(form: Form) -> SkillPlan:
+    """HashChain whose completions name exchanged nodes: the spectrum and rank of an update that learnt the format."""
+    chain = _task("hashchain", form.mode, MIDDLES[form.mode])
+    largest = max(form.ranks)
+    return SkillPlan(
+        name="HashChain, shuffled labels",
+        mode="null",
+        task=chain.replace("hashchain:", "shuffled:of=hashchain,"),
+        tuned_as=chain,
+        arms=(LoraSpec(rank=largest),),
+        seeds=form.seeds,
+        budget=form.budget,
+        n_test=form.n_test,
+        n_validation=form.n_validation,
+        functional=(largest,),
+        controls=("energy", "global"),
+        generate=False,
+        descriptive=True,
+    )
+
+
+def _pilot(form: Form) -> tuple[SkillPlan, ...]:
+    """Base and full at every level, on validation items, by which levels are chosen."""
+    return tuple(
+        SkillPlan(
+            name=f"{name}, {level.name}",
+            mode="difficulty",
+            task=_task(question, form.mode, level),
+            tuned_as=_task(question, form.mode, MIDDLES[form.mode]),
+            arms=(FullSpec(),),
+            seeds=form.seeds,
+            budget=form.budget,
+            n_test=form.n_test,
+            n_validation=form.n_validation,
+            scored_on="validation",
+            leaves_of=_task("hashhop", form.mode, level),
+            generate=False,
+            descriptive=True,
+        )
+        for level in LEVELS
+        for name, question in TWINS.items()
+    )
+
+
+def _skills(form: Form) -> tuple[SkillPlan, ...]:
+    if not form.ranks:
+        return _pilot(form)
+    placements = PLACEMENTS if form.mode == "matched" else {"all maps": PLACEMENTS["all maps"]}
+    compared = [one for placement in placements for one in _twins(form, placement, MIDDLES[form.mode], placement)]
+    if form.mode == "direct":
+        return tuple(compared)
+    if form.tuned_by is None:
+        return (*compared, _one_hop(form))
+    levels = [one for level in form.levels for one in _twins(form, level.name, level, "all maps")]
+    again = (_again(form),) if form.levels else ()
+    return (*compared, *levels, _one_hop(form), *again, _shuffled(form))
+
+
+def plan(form: str) -> StudyPlan:
+    """The study in one of its forms. The tuning forms list the cells to tune, at their starting rates."""
+    chosen = FORMS[form]
+    skills = _skills(chosen)
+    table = read_rates(chosen.tuned_by) if chosen.tuned_by else None
+    tuned = table.rates if table else {}
+    start = 0.25 if chosen.mode == "direct" else 1.0
+    return StudyPlan(
+        study=f"hash_rank:{form}",
+        title="Does reasoning need less LoRA rank than planning?",
+        base=chosen.base,
+        skills=skills,
+        rates={
+            rate_name(skill, arm): tuned.get(f"{_tuned_key(skill)}/{arm.label}", start * START_RATES[arm.label])
+            for skill in skills
+            for arm in skill.arms
+        },
+        tuned_by=chosen.tuned_by,
+        shows=("calibration", "hash_rank"),
+    )
+
+
+def _tuned_key(skill: SkillPlan) -> str:
+    """The tuned skill whose rates this one takes: further levels, the pilot, the repeat and the null take all maps'."""
+    if skill.name == "one-hop copy":
+        return skill.key
+    name, _, place = skill.name.partition(", ")
+    mode = "matched" if skill.mode in ("control", "null", "difficulty") else skill.mode
+    return f"{mode}/{name.removesuffix(' again')}, {place if place in PLACEMENTS else 'all maps'}"

@@ -1,0 +1,96 @@
+"""The plain-language answer of hash_rank, and of the pilot that chooses its levels of difficulty."""
+
+from rankscope.rank.records import CalibrationRow, ClaimCard, RequiredRank, SkillFindings
+from rankscope.stats.interval import Interval
+from rankscope.studies.answers import held_words
+from rankscope.studies.evidence import Evidence
+from rankscope.studies.hash_rank import LEVELS
+from rankscope.studies.hash_rank_claims import PRIMARY, level_words, pairs_of, unmatched
+from rankscope.studies.hash_rank_ratios import Pair
+
+SHORTCUT_MARGIN = 0.10
+"""Direct HashChain counts as learnt when full fine-tuning is surely this far above the best shortcut."""
+DIRECT_HOURS = 4
+"""Declared for one training of direct mode on two cores; beyond it, claims rest on matched mode."""
+
+
+def hash_rank_answer(
+    skills: tuple[SkillFindings, ...], claims: tuple[ClaimCard, ...], calibration: tuple[CalibrationRow, ...]
+) -> tuple[str, ...]:
+    """Both tasks in every placement, the claims, the controls, levels that do not qualify; or the pilot's choice."""
+    if any(skill.mode == "difficulty" for skill in skills):
+        return difficulty_answer(skills)
+    mode = "matched" if any(skill.mode == "matched" for skill in skills) else "direct"
+    evidence = Evidence(skills, _as_found, _not_again)
+    pairs = pairs_of(evidence, mode)
+    return (
+        *(f"{place}: {_pair_words(pair)}" for place, pair in pairs.items() if place in PRIMARY),
+        *(f'"{claim.claim[0].upper()}{claim.claim[1:]}": {claim.verdict}.' for claim in claims),
+        *(f"The level {place} is left out of the claims: {why}." for place, pair in pairs.items()
+          if (why := unmatched(pair))),
+        *control_words(skills),
+        *(shortcut_words(pairs["all maps"][1]) if mode == "direct" and "all maps" in pairs else ()),
+        *held_words(calibration),
+    )  # fmt: skip
+
+
+def _as_found(skill: SkillFindings, _: float) -> RequiredRank:
+    return skill.required[0]
+
+
+def _not_again(skill: SkillFindings, arm: str, _: float) -> Interval:
+    return next(point.gain for point in skill.curve if point.arm == arm)
+
+
+def _pair_words(pair: Pair) -> str:
+    return " ".join(f"{skill.name.partition(',')[0]}: {skill.required[0].sentence}" for skill in pair)
+
+
+def control_words(skills: tuple[SkillFindings, ...]) -> tuple[str, ...]:
+    """What the controls gave, beside what they must give."""
+    said = []
+    copy = next((skill for skill in skills if skill.name == "one-hop copy" and skill.required), None)
+    if copy:
+        said.append(f"Control, one-hop copy (needs least): {copy.required[0].sentence}")
+    null = next((skill for skill in skills if skill.mode == "null" and skill.functional), None)
+    if null:
+        found = null.functional[0]
+        right = "as it must" if found.median == 0 else "though there is nothing to learn: a warning"
+        said.append(f"Control, shuffled labels: functional rank {found.median:g}, {right}.")
+    if noise := noise_scores(skills):
+        said.append(
+            f"Control, random directions of the trained norm: at most {max(noise):.1%} exact output, in any placement."
+        )
+    return tuple(said)
+
+
+def noise_scores(skills: tuple[SkillFindings, ...]) -> list[float]:
+    """Scores of the largest adapters when each is replaced by noise of its norm and rank."""
+    curves = [one.curve for skill in skills for one in skill.functional if one.q == 0.9]
+    noise = [[point for point in curve if point.control == "noise"] for curve in curves]
+    return [max(points, key=lambda point: point.k).score.estimate for points in noise if points]
+
+
+def shortcut_words(chain: SkillFindings) -> tuple[str, ...]:
+    """Whether direct HashChain was learnt, or only its shortcut, so that the claims rest on matched mode."""
+    full = next(point.score for point in chain.curve if point.arm == "full")
+    shortcut = max((*chain.shortcuts.values(), chain.chance or 0.0))
+    if full.low is not None and full.low > shortcut + SHORTCUT_MARGIN:
+        return ()
+    said = (
+        f"Direct HashChain stayed near its shortcut level: full fine-tuning reaches {full.estimate:.1%}, any end of a "
+        f"chain from the start {shortcut:.1%}, after {chain.budget} (declared as up to {DIRECT_HOURS} hours a training "
+        "on two cores). The claims rest on matched mode."
+    )
+    return (said,)
+
+
+def difficulty_answer(skills: tuple[SkillFindings, ...]) -> tuple[str, ...]:
+    """Base and full at every level, and whether twins can be compared there."""
+    by_name = {skill.name: skill for skill in skills}
+    levels = [level.name for level in LEVELS if f"HashHop, {level.name}" in by_name]
+    pairs = {place: (by_name[f"HashHop, {place}"], by_name[f"HashChain, {place}"]) for place in levels}
+    return tuple(
+        f"{place}: {'left out, ' + why if (why := unmatched(pair)) else 'qualifies, ' + level_words(pair)}."
+        for place, pair in pairs.items()
+    )

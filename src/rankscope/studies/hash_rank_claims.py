@@ -1,0 +1,359 @@
+"""Claims of hash_rank and the rules that judge them, fixed before any result was seen (docs/hash_rank.md).
+
+A rule reads conditions: the three placements at the middle level, in the declared order of PRIMARY, and the further
+levels of difficulty. The first placement that can be told decides, at the level of its confidence set, so a verdict has
+the error of one set; the other conditions can only veto it.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from rankscope.rank.records import ClaimCard, Resolution, SkillFindings
+from rankscope.stats.interval import Interval
+from rankscope.stats.power import minimum_detectable_effect, seeds_needed
+from rankscope.studies.claims import MIN_SEEDS, PAPER_RANGE, doubts
+from rankscope.studies.evidence import DECIDED, LEVEL, STUCK, Evidence, p_value_of, resolution_words, sets_power
+from rankscope.studies.hash_rank import LEVELS, PLACEMENTS, TWINS
+from rankscope.studies.hash_rank_ratios import (
+    COUNT,
+    Measure,
+    Pair,
+    Ratio,
+    count_ratio,
+    functional_ratio,
+    largest_functional,
+    required_ratio,
+    threshold_counts,
+)
+
+PAPER = "arXiv 2412.00029"
+PRIMARY = tuple(PLACEMENTS)
+"""Placements in the order in which they are asked: the first that can be told decides."""
+PLACES = (*PRIMARY, *(level.name for level in LEVELS))
+LOW_RANK = 8
+"""Directions per map that still count as a low-rank space: a sixteenth of the width of tiny-gpt2."""
+WORTH = 0.02
+"""Gain that counts as an improvement: two points."""
+MOST_BASE, LEAST_FULL, MATCHED_WITHIN = 0.40, 0.90, 0.03
+"""What qualifies a level of difficulty: highest base, lowest full, and how far twins may lie apart in either."""
+RATIO_RULE = (
+    "Ratio HashHop over HashChain of the {quantity}, in one mode, at three placements (c_proj as in the paper, all "
+    "maps, attention) and at every level of difficulty that qualifies (base at most 40 %, full at least 90 %, twins "
+    "within 3 points), as a 95 % interval. A condition favours the claim when its whole interval lies within 1.5 to 4, "
+    "and contradicts it when it lies wholly below 1.5. The first placement that can be told, in that order, decides: "
+    "supported when it favours, no other condition contradicts and at least half of the others favour too; refuted "
+    "when it contradicts and no other favours; undecided otherwise, and always when the same task measured twice gives "
+    "a ratio whose interval excludes 1, or (for the paper's count) when shuffled labels give half to twice the count. "
+    "Underpowered below five seeds. The verdict must survive Holm's correction over the claims of the study."
+)
+LOW_RANK_RULE = (
+    f"Required rank at q = 0.9 of HashChain, 95 % set, in the first placement that can be told (c_proj, all maps, "
+    f"attention). Supported when the whole set, and the functional rank of the largest adapter in every seed, are at "
+    f"most {LOW_RANK}; refuted when the whole set lies above {LOW_RANK}; undecided otherwise. Underpowered below five "
+    "seeds. Holm's correction as for the other claims. What holds of HashHop too is no mark of reasoning, and is said "
+    "beside it."
+)
+LORA_RULE = (
+    "Gain over the base of the adapter of largest rank, in the paper's placement (c_proj; all maps in direct mode), "
+    "95 % interval over seeds and items. Supported when all of it lies above 2 points, refuted when all of it lies "
+    "below; undecided otherwise. Underpowered below five seeds. Holm's correction as for the other claims. The rank "
+    "is fixed beforehand; the best of several is never taken."
+)
+
+
+@dataclass(frozen=True)
+class RatioClaim:
+    """One of the claims about a ratio."""
+
+    claim: str
+    source: str
+    quantity: str
+    measure: Measure
+
+
+RATIO_CLAIMS = (
+    RatioClaim(
+        "reasoning needs 2-3 times lower required rank than planning",
+        f"{PAPER}: reasoning needs 2-3x lower rank",
+        "required rank at q = 0.9",
+        required_ratio,
+    ),
+    RatioClaim(
+        "reasoning uses 2-3 times lower functional rank than planning",
+        f"{PAPER}, read as what a trained adapter uses",
+        "functional rank at q = 0.9 of the largest adapter",
+        functional_ratio,
+    ),
+    RatioClaim(
+        "reasoning has a 2-3 times lower count of singular values above a thousandth of the largest",
+        f"{PAPER}: its own effective rank",
+        f"paper's count {COUNT} of the largest adapter",
+        count_ratio,
+    ),
+)
+
+
+def hash_rank_claims(evidence: Evidence, command: str) -> tuple[ClaimCard, ...]:
+    """A card per declared claim, in matched mode or in the direct form's; none in the pilot of difficulty."""
+    mode = next((mode for mode in ("matched", "direct") if pairs_of(evidence, mode)), None)
+    if mode is None:
+        return ()
+    return (
+        *(ratio_card(claim, evidence, mode, command) for claim in RATIO_CLAIMS),
+        low_rank_card(evidence, mode, command),
+        *(lora_card(evidence, mode, name, word, command) for name, word in LORA_WORDS.items()),
+    )
+
+
+LORA_WORDS = {"HashHop": "planning", "HashChain": "reasoning"}
+
+
+def pairs_of(evidence: Evidence, mode: str) -> dict[str, Pair]:
+    """Place (a placement, or a further level) -> both tasks, where both were trained."""
+    found = {place: [evidence.skill(mode, f"{name}, {place}") for name in TWINS] for place in PLACES}
+    return {place: (pair[0], pair[1]) for place, pair in found.items() if pair[0] and pair[1]}
+
+
+def unmatched(pair: Pair) -> str:
+    """Why the twins of a level can not be compared: too easy, not learnt, or not equally hard; empty where they can."""
+    base, full = [skill.base_score for skill in pair], [score_of(skill, "full") for skill in pair]
+    told = level_words(pair)
+    if max(base) > MOST_BASE:
+        return f"base above {MOST_BASE:.0%}: {told}"
+    if min(full) < LEAST_FULL:
+        return f"full below {LEAST_FULL:.0%}: {told}"
+    apart = max(abs(base[0] - base[1]), abs(full[0] - full[1]))
+    return f"twins more than {100 * MATCHED_WITHIN:.0f} points apart: {told}" if apart > MATCHED_WITHIN else ""
+
+
+def level_words(pair: Pair) -> str:
+    """Scores of base and full of both tasks."""
+    base, full = [skill.base_score for skill in pair], [score_of(skill, "full") for skill in pair]
+    return f"base {base[0]:.1%} and {base[1]:.1%}, full {full[0]:.1%} and {full[1]:.1%}"
+
+
+def score_of(skill: SkillFindings, arm: str) -> float:
+    """Primary score of an arm, mean over seeds and items."""
+    return next(point.score.estimate for point in skill.curve if point.arm == arm)
+
+
+def ratios_at(claim: RatioClaim, evidence: Evidence, pairs: dict[str, Pair], level: float) -> dict[str, Ratio]:
+    """The ratio under every condition."""
+    return {
+        place: Ratio(untold=why) if (why := unmatched(pair)) else claim.measure(evidence, pair, level)
+        for place, pair in pairs.items()
+    }
+
+
+def ratio_verdict(ratios: dict[str, Ratio]) -> tuple[str, str]:
+    """Verdict, and the placement that decides, by RATIO_RULE; seeds, the repeat and Holm aside."""
+    primary = next((place for place in PRIMARY if place in ratios and not ratios[place].untold), "")
+    if not primary:
+        return "undecided", ""
+    stand = ratios[primary].stand
+    others = [ratio.stand for place, ratio in ratios.items() if place != primary and not ratio.untold]
+    if stand == "favours" and "contradicts" not in others and 2 * others.count("favours") >= len(others):
+        return "supported", primary
+    if stand == "contradicts" and "favours" not in others:
+        return "refuted", primary
+    return "undecided", primary
+
+
+def ratio_card(claim: RatioClaim, evidence: Evidence, mode: str, command: str) -> ClaimCard:
+    """The card of a claim about a ratio."""
+    pairs = pairs_of(evidence, mode)
+    ratios = ratios_at(claim, evidence, pairs, LEVEL)
+    verdict, primary = ratio_verdict(ratios)
+    told = "; ".join(f"{place} {ratio.words}" for place, ratio in ratios.items())
+    twice = same_task_twice(claim, evidence)
+    n_seeds = min(skill.n_seeds for pair in pairs.values() for skill in pair)
+    repeat = f" The same task twice, all maps: {twice.words}." if twice else ""
+    because = f"{_decider(primary)} Ratios by condition: {told}.{repeat}"
+    doubt = "" if twice is None or holds_one(twice) else "the same task measured twice gives a ratio that excludes 1"
+    if n_seeds < MIN_SEEDS:
+        verdict, because = "underpowered", f"{_few(n_seeds)} {because}"
+    elif doubt and verdict in DECIDED:
+        verdict, because = "undecided", f"It would be {verdict}, but {doubt}. {because}"
+
+    def at(level: float) -> str:
+        nearer = ratios_at(claim, evidence, {primary: pairs[primary]}, level)
+        return ratio_verdict(ratios | nearer)[0]
+
+    tellable = primary and not doubt and n_seeds >= MIN_SEEDS
+    return ClaimCard(
+        claim=claim.claim,
+        source=claim.source,
+        rule=RATIO_RULE.format(quantity=claim.quantity),
+        estimate=f"{claim.quantity}, HashHop / HashChain"
+        + (f", {primary}: {ratios[primary].words}" if primary else ": no condition can be told"),
+        verdict=verdict,
+        because=because,
+        limits=_limits(evidence, mode),
+        command=command,
+        p_value=p_value_of(at) if tellable else None,
+        power="" if verdict in DECIDED else _ratio_power(claim, pairs, primary),
+    )
+
+
+def _decider(primary: str) -> str:
+    return f"Decided at {primary}." if primary else "No placement can be told."
+
+
+def _few(n_seeds: int) -> str:
+    return f"{n_seeds} seed{'' if n_seeds == 1 else 's'}; at least {MIN_SEEDS} are needed for any verdict."
+
+
+def same_task_twice(claim: RatioClaim, evidence: Evidence) -> Ratio | None:
+    """The ratio of HashHop to itself with other seeds, which is 1 but for what seeds do; None where not repeated."""
+    first = evidence.skill("matched", "HashHop, all maps")
+    again = evidence.skill("control", "HashHop again, all maps")
+    return claim.measure(evidence, (first, again), LEVEL) if first and again else None
+
+
+def holds_one(ratio: Ratio) -> bool:
+    """Whether the interval holds 1; a side that is unbounded, or a ratio that can not be told, excludes nothing."""
+    return (ratio.low is None or ratio.low <= 1) and (ratio.high is None or ratio.high >= 1)
+
+
+def _ratio_power(claim: RatioClaim, pairs: dict[str, Pair], primary: str) -> str:
+    if not primary:
+        return "More seeds alone would not decide it: no placement can be told."
+    if claim.measure is required_ratio:
+        return sets_power(pairs[primary])
+    by_seed: list[tuple[float, ...]]
+    if claim.measure is functional_ratio:
+        by_seed = [one.by_seed for skill in pairs[primary] if (one := largest_functional(skill))]
+    else:
+        by_seed = [threshold_counts(skill)[1] for skill in pairs[primary]]
+    distance_S = np.log(np.divide(*(np.array(values, dtype=float) for values in by_seed))) - np.log(PAPER_RANGE[0])
+    found = seed_resolution(distance_S)
+    if found is None:
+        return "One seed says nothing about the spread over seeds, so not how many would decide it."
+    return f"On the logarithm of the ratio, measured from log {PAPER_RANGE[0]:g}: " + resolution_words(
+        found, 1, "(a factor of " + f"{np.exp(found.detectable):.2g})"
+    )
+
+
+def seed_resolution(values_S: np.ndarray) -> Resolution | None:
+    """What seeds could see of the distance of their mean from 0, and what they saw; None with one seed."""
+    n_seeds = len(values_S)
+    if n_seeds < 2:
+        return None
+    spread, seen = float(values_S.std(ddof=1)), float(values_S.mean())
+    needed = seeds_needed(seen, spread)
+    return Resolution(
+        n_seeds=n_seeds,
+        seen=seen,
+        detectable=minimum_detectable_effect(spread, n_seeds),
+        more_seeds=None if needed is None else max(needed - n_seeds, 1),
+    )
+
+
+def low_rank_card(evidence: Evidence, mode: str, command: str) -> ClaimCard:
+    """`reasoning lives in low-rank spaces`."""
+    pairs = pairs_of(evidence, mode)
+    told = [place for place in PRIMARY if place in pairs and not _untold(pairs[place][1])]
+    n_seeds = min(skill.n_seeds for pair in pairs.values() for skill in pair)
+
+    def at(level: float) -> str:
+        return low_rank_verdict(evidence, pairs[told[0]][1], level) if told else "undecided"
+
+    verdict = at(LEVEL)
+    if told:
+        planning, reasoning = pairs[told[0]]
+        estimate = f"{told[0]}: {_rank_words(reasoning)}"
+        because = f"HashHop in the same place: {_rank_words(planning)}."
+        power = sets_power((reasoning,))
+    else:
+        estimate, power = "no placement can be told", "More seeds alone would not decide it: no placement can be told."
+        because = "; ".join(f"{place}: {_untold(pair[1])}" for place, pair in pairs.items() if place in PRIMARY)
+    if n_seeds < MIN_SEEDS:
+        verdict, because = "underpowered", f"{_few(n_seeds)} {because}"
+    return ClaimCard(
+        claim="reasoning lives in low-rank spaces",
+        source=f"{PAPER}: reasoning primarily operates in low-rank spaces",
+        rule=LOW_RANK_RULE,
+        estimate=estimate,
+        verdict=verdict,
+        because=because,
+        limits=_limits(evidence, mode),
+        command=command,
+        p_value=p_value_of(at) if told and n_seeds >= MIN_SEEDS else None,
+        power="" if verdict in DECIDED else power,
+    )
+
+
+def _untold(skill: SkillFindings) -> str:
+    """Why a skill's required rank says nothing; empty where it can be told."""
+    return skill.required[0].verdict if skill.required[0].verdict in STUCK else doubts(skill) or ""
+
+
+def low_rank_verdict(evidence: Evidence, skill: SkillFindings, level: float) -> str:
+    """By LOW_RANK_RULE, seeds and Holm aside."""
+    required, functional = evidence.required_at(skill, level), largest_functional(skill)
+    within = functional is not None and max(functional.by_seed) <= LOW_RANK
+    if required.high is not None and required.high <= LOW_RANK and within:
+        return "supported"
+    below = [rank for rank in required.by_rank if required.low is not None and rank < required.low]
+    return "refuted" if max(below, default=0) >= LOW_RANK else "undecided"
+
+
+def _rank_words(skill: SkillFindings) -> str:
+    found = largest_functional(skill)
+    by_seed = "not measured" if found is None else ", ".join(map(str, found.by_seed))
+    return f"{skill.required[0].sentence} Functional rank of the largest adapter by seed: {by_seed}"
+
+
+def lora_card(evidence: Evidence, mode: str, name: str, word: str, command: str) -> ClaimCard:
+    """`LoRA improves planning` (or reasoning) `over its base`."""
+    place = next((place for place in PRIMARY if evidence.skill(mode, f"{name}, {place}")), PRIMARY[0])
+    skill = evidence.skill(mode, f"{name}, {place}")
+    assert skill is not None
+    arm = max((point for point in skill.curve if point.rank), key=lambda point: point.rank or 0)
+
+    def at(level: float) -> str:
+        return lora_verdict(evidence.gain_at(skill, arm.arm, level))
+
+    gain, few = evidence.gain_at(skill, arm.arm, LEVEL), skill.n_seeds < MIN_SEEDS
+    verdict = "underpowered" if few else lora_verdict(gain)
+    found = seed_resolution(np.array(gain.by_seed) - WORTH)
+    return ClaimCard(
+        claim=f"LoRA improves {word} over its base",
+        source=f"{PAPER}: adapters raise {word} scores over the base's",
+        rule=LORA_RULE,
+        estimate=f"gain of {arm.arm}, {place}: {_points(gain)}",
+        verdict=verdict,
+        because=f"{_few(skill.n_seeds) + ' ' if few else ''}Base {skill.base_score:.1%}, {arm.arm} "
+        f"{arm.score.estimate:.1%}, full fine-tuning {score_of(skill, 'full'):.1%}.",
+        limits=_limits(evidence, mode),
+        command=command,
+        p_value=None if few else p_value_of(at),
+        power=""
+        if verdict in DECIDED or found is None
+        else f"Measured from {100 * WORTH:.0f} points: {resolution_words(found, 100, 'points')}",
+    )
+
+
+def lora_verdict(gain: Interval) -> str:
+    """By LORA_RULE, seeds and Holm aside."""
+    if gain.low is not None and gain.low > WORTH:
+        return "supported"
+    return "refuted" if gain.high is not None and gain.high < WORTH else "undecided"
+
+
+def _points(gain: Interval) -> str:
+    ends = ["–" if end is None else f"{100 * end:.1f}" for end in (gain.low, gain.high)]
+    return f"{100 * gain.estimate:.1f} points [{ends[0]}, {ends[1]}]"
+
+
+def _limits(evidence: Evidence, mode: str) -> tuple[str, ...]:
+    some = next(pair for pair in pairs_of(evidence, mode).values())[0]
+    flags = (f"{skill.name}: {flag}" for skill in evidence.skills if skill.mode == mode for flag in skill.flags)
+    return (
+        f"One base that knows one-hop lookup and nothing else; {mode} mode; {some.budget}.",
+        "HashHop is judged on items that end at a leaf, as HashChain always does: seeing it can replace counting.",
+        "Required rank is an upper bound set by this optimiser and budget: more steps may need less rank.",
+        "Learning rates of the further levels are those tuned at the middle one.",
+        *flags,
+    )

@@ -1,0 +1,140 @@
+"""Ratios HashHop / HashChain of each kind of rank, with an interval at any level, or why there is none."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import stats
+
+from rankscope.rank.records import FunctionalRank, SkillFindings
+from rankscope.rank.required import rank_ratio
+from rankscope.studies.claims import PAPER_RANGE, doubts
+from rankscope.studies.evidence import STUCK, Evidence
+
+COUNT = "N(1e-3)"
+"""The paper's own count: singular values above a thousandth of the largest."""
+SATURATED = 0.98
+"""A count above this share of the nominal rank says nothing of the task."""
+SAME_AS_NULL = 2.0
+"""A count within this factor of the shuffled labels' does not see the task."""
+
+SEEN_AND_NULL = ("HashChain, all maps", "HashChain, shuffled labels")
+
+
+@dataclass(frozen=True)
+class Ratio:
+    """A ratio HashHop / HashChain of some rank under one condition; or why there is none."""
+
+    low: float | None = None
+    high: float | None = None
+    estimate: float | None = None
+    untold: str = ""
+
+    @property
+    def stand(self) -> str:
+        """`favours`, `contradicts` or `open`; `untold` where there is no ratio."""
+        if self.untold:
+            return "untold"
+        if self.high is not None and self.high < PAPER_RANGE[0]:
+            return "contradicts"
+        inside = self.low is not None and self.high is not None
+        favours = inside and (self.low or 0) >= PAPER_RANGE[0] and (self.high or 0) <= PAPER_RANGE[1]
+        return "favours" if favours else "open"
+
+    @property
+    def words(self) -> str:
+        """`2.1 [1.6, 3]`, or why it can not be told."""
+        if self.untold:
+            return f"can not be told ({self.untold})"
+        ends = ["–" if end is None else f"{end:.3g}" for end in (self.low, self.high)]
+        return f"{'' if self.estimate is None else f'{self.estimate:.3g} '}[{ends[0]}, {ends[1]}]"
+
+
+Pair = tuple[SkillFindings, SkillFindings]
+Measure = Callable[[Evidence, Pair, float], Ratio]
+"""(evidence, (HashHop, HashChain), level) -> their ratio."""
+
+
+def required_ratio(evidence: Evidence, pair: Pair, level: float) -> Ratio:
+    """Of required ranks at q = 0.9, from two sets of that level."""
+    stuck = [f"{skill.name} {skill.required[0].verdict}" for skill in pair if skill.required[0].verdict in STUCK]
+    doubt = doubts(*pair)
+    if stuck or doubt:
+        return Ratio(untold=", ".join(stuck) or str(doubt))
+    planning, reasoning = (evidence.required_at(skill, level) for skill in pair)
+    found = rank_ratio(planning, reasoning)
+    return Ratio(found.low, found.high, found.estimate)
+
+
+def functional_ratio(_: Evidence, pair: Pair, level: float) -> Ratio:
+    """Of the functional ranks at q = 0.9 of the largest adapters, paired by seed.
+
+    A functional rank is the smallest of the budgets tried: the need lies above the budget before it.
+    """
+    found = [largest_functional(skill) for skill in pair]
+    if any(one is None or one.no_gain or 0 in one.by_seed for one in found):
+        return Ratio(untold="an adapter without a gain")
+    (above, most), (above_other, most_other) = (_needs(one) for one in found if one is not None)
+    with np.errstate(divide="ignore"):
+        return seed_ratio(above / most_other, most / above_other, most / most_other, level)
+
+
+def count_ratio(evidence: Evidence, pair: Pair, level: float) -> Ratio:
+    """Of the paper's threshold counts of the largest adapters, means over sites, paired by seed."""
+    counts = [threshold_counts(skill) for skill in pair]
+    if any(nominal * SATURATED <= min(by_seed) for nominal, by_seed in counts):
+        return Ratio(untold=f"{COUNT} equals the nominal rank")
+    if any(min(by_seed) <= 0 for _, by_seed in counts):
+        return Ratio(untold="an adapter that is zero")
+    if blind := count_blindness(evidence):
+        return Ratio(untold=blind)
+    planning_S, reasoning_S = (np.array(by_seed) for _, by_seed in counts)
+    ratio_S = planning_S / reasoning_S
+    return seed_ratio(ratio_S, ratio_S, ratio_S, level)
+
+
+def count_blindness(evidence: Evidence) -> str:
+    """Why the count does not see the task: it is about the same where labels are shuffled; empty where it does."""
+    pair = [next((one for one in evidence.skills if one.name == name and one.spectral), None) for name in SEEN_AND_NULL]
+    if pair[0] is None or pair[1] is None:
+        return ""
+    seen, null = (float(np.mean(threshold_counts(skill)[1])) for skill in pair if skill is not None)
+    same = null > 0 and 1 / SAME_AS_NULL <= seen / null <= SAME_AS_NULL
+    return f"it does not see the task: {seen:.3g} on HashChain, {null:.3g} on shuffled labels" if same else ""
+
+
+def seed_ratio(low_S: np.ndarray, high_S: np.ndarray, seen_S: np.ndarray, level: float) -> Ratio:
+    """A ratio paired by seed, from the lowest and highest that each seed leaves possible: t intervals on its logarithm.
+
+    The spread over seeds is taken no smaller than what rounding to the budgets tried can hide, a twelfth of the
+    squared distance between the ends (that of a uniform error), so that equal values in all seeds are no certainty.
+    """
+    n_seeds = len(seen_S)
+    if n_seeds < 2:
+        return Ratio(estimate=float(seen_S[0]))
+    with np.errstate(divide="ignore"):
+        low, high, seen = (np.log(values_S) for values_S in (low_S, high_S, seen_S))
+    hidden = float(np.mean(np.where(np.isfinite(high - low), high - low, 0.0))) / 12**0.5
+    spread = max(float(seen.std(ddof=1)), hidden) / n_seeds**0.5
+    half = float(stats.t.ppf((1 + level) / 2, n_seeds - 1)) * spread
+    ends = (float(np.exp(low.mean() - half)), float(np.exp(high.mean() + half)))
+    return Ratio(ends[0] or None, ends[1] if np.isfinite(ends[1]) else None, float(np.exp(seen.mean())))
+
+
+def largest_functional(skill: SkillFindings) -> FunctionalRank | None:
+    found = [one for one in skill.functional if one.q == 0.9]
+    ranks = {point.arm: point.rank or 0 for point in skill.curve}
+    return max(found, key=lambda one: ranks[one.arm], default=None)
+
+
+def _needs(found: FunctionalRank) -> tuple[np.ndarray, np.ndarray]:
+    """Per seed the budget tried just before the functional rank (the need lies above it), and that rank itself."""
+    tried = sorted({point.k for point in found.curve if point.control == "energy"})
+    before = [max((k for k in tried if k < rank), default=0.0) for rank in found.by_seed]
+    return np.array(before), np.array(found.by_seed, dtype=float)
+
+
+def threshold_counts(skill: SkillFindings) -> tuple[int, tuple[float, ...]]:
+    """Nominal rank of the largest adapter, and its paper's count by seed (a mean over sites)."""
+    largest = max(skill.spectral, key=lambda one: one.nominal_rank)
+    return largest.nominal_rank, largest.estimators[COUNT].by_seed

@@ -1,0 +1,298 @@
+"""hash_rank: each rule on findings made up for it, verdicts that flip, and what its plan compares."""
+
+import numpy as np
+import pytest
+
+from rankscope.lm.bases import load_base
+from rankscope.rank.records import (
+    CurvePoint,
+    FunctionalRank,
+    RequiredRank,
+    SkillFindings,
+    SpectralSummary,
+    TruncationPoint,
+)
+from rankscope.stats.interval import Interval
+from rankscope.studies import hash_rank
+from rankscope.studies.evidence import Evidence, corrected
+from rankscope.studies.hash_rank_answer import difficulty_answer, hash_rank_answer
+from rankscope.studies.hash_rank_claims import hash_rank_claims
+from rankscope.studies.hash_rank_ratios import seed_ratio
+from rankscope.studies.plan import SkillPlan
+from rankscope.studies.scoring import items_to_test
+
+RANKS = (1, 2, 4, 8, 16, 32, 64)
+REQUIRED, FUNCTIONAL, COUNT, LOW_RANK, LORA_PLANNING, LORA_REASONING = range(6)
+
+
+def interval(estimate: float, half: float = 0.01, by_seed: tuple[float, ...] = ()) -> Interval:
+    ends = {"low": estimate - half, "high": estimate + half}
+    return Interval(estimate=estimate, **ends, method="", n_seeds=5, n_items=9, by_seed=by_seed or (estimate,) * 5)
+
+
+def required(low: int | None, high: int | None, verdict: str = "estimated") -> RequiredRank:
+    """The set from `low` to `high`; ranks below are insufficient, ranks from `high` on sufficient."""
+    by_rank = {
+        r: "insufficient" if low and r < low else "sufficient" if high and r >= high else "undecided" for r in RANKS
+    }
+    contrast = {r: interval(0.05 if high and r >= high else -0.05) for r in RANKS}
+    fields = {"low": low, "high": high, "by_rank": by_rank, "contrast": contrast}
+    return RequiredRank(q=0.9, verdict=verdict, sentence=f"Needs {low} to {high}.", **fields)
+
+
+def point(arm: str, score: float, rank: int | None = None, gain: float | None = None) -> CurvePoint:
+    gained = interval(score if gain is None else gain)
+    return CurvePoint(arm=arm, rank=rank, lr=0.01, score=interval(score), gain=gained)
+
+
+def functional(by_seed: tuple[int, ...]) -> FunctionalRank:
+    tried = [TruncationPoint(control="energy", k=k, score=interval(0.5), share_of_gain=None) for k in range(65)]
+    noise = [TruncationPoint(control="noise", k=64, score=interval(0.01), share_of_gain=None)]
+    return FunctionalRank(
+        arm="rank 64", q=0.9, no_gain=False, median=float(np.median(by_seed)), by_seed=by_seed, low=None, high=None,
+        curve=(*tried, *noise),
+    )  # fmt: skip
+
+
+def skill(name: str, mode: str = "matched", need=(4, 4), uses=(16, 16, 15, 16, 17), counts=(30.0,) * 5, **more):
+    fields = {
+        "name": name,
+        "task": "t",
+        "mode": mode,
+        "n_seeds": 5,
+        "n_items": 9,
+        "budget": "640 steps of 64 items, each seen once",
+        "chance": None,
+        "chance_forced": None,
+        "base_score": 0.0,
+        "curve": (point("rank 64", 0.95, 64), point("dense", 0.97), point("full", 0.98)),
+        "required": (need if isinstance(need, RequiredRank) else required(*need),),
+        "functional": (functional(uses),),
+        "spectral": (
+            SpectralSummary(
+                arm="rank 64", nominal_rank=64, estimators={"N(1e-3)": interval(np.mean(counts), by_seed=counts)}
+            ),
+        ),
+    }
+    return SkillFindings(**(fields | more))
+
+
+def twins(hop: dict, chain: dict, places=("c_proj", "all maps", "attention")) -> list[SkillFindings]:
+    both = {"HashHop": hop, "HashChain": chain}
+    return [skill(f"{name}, {place}", **more) for place in places for name, more in both.items()]
+
+
+def null(count: float = 5.0) -> SkillFindings:
+    return skill("HashChain, shuffled labels", "null", uses=(0,) * 5, counts=(count,) * 5, required=())
+
+
+def cards(skills, level: float = 1.0):
+    """The six cards; sets come out as they are up to a level, and say nothing above it."""
+
+    def required_at(one: SkillFindings, asked: float) -> RequiredRank:
+        return one.required[0] if asked <= level else required(None, None, "underpowered")
+
+    def gain_at(one: SkillFindings, arm: str, asked: float) -> Interval:
+        return next(point.gain for point in one.curve if point.arm == arm)
+
+    return hash_rank_claims(Evidence(tuple(skills), required_at, gain_at), "rankscope study hash_rank:full")
+
+
+SAME_MAPS = ("HashHop, all maps", "HashHop, attention")
+HALF = {"need": (2, 2), "uses": (8, 8, 7, 8, 8), "counts": (14.0, 15.0, 15.0, 16.0, 15.0)}
+"""HashChain at about half of what HashHop has by default; its set {2} is 4/2 to 3/2 below HashHop's {4}."""
+SAME = {"counts": (29.0, 31.0, 30.0, 32.0, 28.0), "uses": (16, 15, 16, 17, 16)}
+
+
+def test_six_claims_are_declared_and_one_that_holds_everywhere_is_supported():
+    found = cards([*twins({}, HALF), null()])
+    assert len(found) == 6
+    assert [card.verdict for card in found] == ["supported"] * 6
+    assert found[REQUIRED].estimate == "required rank at q = 0.9, HashHop / HashChain, c_proj: 2 [1.5, 2]"
+    assert all(card.p_value is not None and card.p_value < 0.05 for card in found)
+    assert {card.verdict for card in corrected(found)} == {"supported"}
+    assert {card.n_declared for card in corrected(found)} == {6}
+
+
+def test_equal_needs_refute_the_ratios():
+    found = cards([*twins({}, SAME), null()])
+    assert [card.verdict for card in found[:3]] == ["refuted"] * 3
+    assert "c_proj 1 [0.75, 1.33]" in found[REQUIRED].because
+
+
+def test_another_placement_can_veto_and_the_first_that_can_be_told_decides():
+    vetoed = [*twins({}, HALF, ("c_proj", "attention")), *twins({}, {}, ("all maps",))]
+    assert cards(vetoed)[REQUIRED].verdict == "undecided"
+    flipped = [*twins({}, {}, ("c_proj",)), *twins({}, HALF, ("all maps", "attention"))]
+    assert cards(flipped)[REQUIRED].verdict == "undecided"
+    limited = {"need": required(8, None, "placement-limited")}
+    moved = cards([*twins(limited, limited, ("c_proj",)), *twins({}, HALF, ("all maps", "attention"))])
+    assert moved[REQUIRED].verdict == "supported"
+    assert moved[REQUIRED].because.startswith("Decided at all maps.")
+    assert "c_proj can not be told (HashHop, c_proj placement-limited" in moved[REQUIRED].because
+    nowhere = cards(twins(limited, limited))[REQUIRED]
+    assert (nowhere.verdict, nowhere.p_value) == ("undecided", None)
+    assert nowhere.power == "More seeds alone would not decide it: no placement can be told."
+
+
+def test_half_of_the_other_conditions_must_favour():
+    wide = {"need": (2, 4)}
+    placements = twins({}, HALF, ("c_proj",))
+    one_of_two = [*placements, *twins({}, HALF, ("all maps",)), *twins({}, wide, ("attention",))]
+    assert cards(one_of_two)[REQUIRED].verdict == "supported"
+    none_of_two = [*placements, *twins({}, wide, ("all maps", "attention"))]
+    assert cards(none_of_two)[REQUIRED].verdict == "undecided"
+
+
+def test_a_level_that_does_not_qualify_is_left_out_and_said():
+    easy = twins({"base_score": 0.5}, {**SAME, "base_score": 0.5}, ("1 hop",))
+    apart = twins({"curve": (point("rank 64", 0.95, 64), point("full", 0.94))}, SAME, ("3 hops",))
+    hard = twins({"curve": (point("rank 64", 0.5, 64), point("full", 0.5))}, SAME, ("3 chains",))
+    skills = [*twins({}, HALF), *easy, *apart, *hard, null()]
+    card = cards(skills)[REQUIRED]
+    assert card.verdict == "supported", "levels that fail can not veto"
+    assert "1 hop can not be told (base above 40%" in card.because
+    assert "3 hops can not be told (twins more than 3 points apart" in card.because
+    assert "3 chains can not be told (full below 90%" in card.because
+    said = hash_rank_answer(tuple(skills), (), ())
+    assert sum(sentence.startswith("The level") for sentence in said) == 3
+    at_level = [*twins({}, HALF), *twins({}, {}, ("3 hops",))]
+    assert cards(at_level)[REQUIRED].verdict == "undecided", "one that qualifies can"
+
+
+def test_the_same_task_twice_must_hold_one():
+    again = skill("HashHop again, all maps", "control", need=(1, 1), uses=(2,) * 5, counts=(10.0,) * 5)
+    found = cards([*twins({}, HALF), again, null()])
+    assert [card.verdict for card in found[:3]] == ["undecided"] * 3
+    assert all("the same task measured twice" in card.because for card in found[:3])
+    assert [card.p_value for card in found[:3]] == [None] * 3
+    steady = cards([*twins({}, HALF), skill("HashHop again, all maps", "control"), null()])
+    assert [card.verdict for card in steady[:3]] == ["supported"] * 3
+
+
+def test_a_count_that_does_not_see_the_task_decides_nothing():
+    blind = cards([*twins({}, HALF), null(count=16.0)])[COUNT]
+    assert (blind.verdict, blind.p_value) == ("undecided", None)
+    assert "15 on HashChain, 16 on shuffled labels" in blind.because
+    full = {"counts": (64.0,) * 5}
+    assert "equals the nominal rank" in cards([*twins(full, full), null()])[COUNT].because
+
+
+def test_an_adapter_without_a_gain_has_no_functional_ratio():
+    card = cards(twins({"uses": (8, 8, 0, 8, 8)}, HALF))[FUNCTIONAL]
+    assert "an adapter without a gain" in card.because
+    assert card.verdict == "undecided"
+
+
+def test_few_seeds_and_untuned_rates_forbid_verdicts():
+    few = cards([one.override(n_seeds=4) for one in twins({}, HALF)])
+    assert [card.verdict for card in few] == ["underpowered"] * 6
+    assert [card.p_value for card in few] == [None] * 6
+    flag = {"flags": ("confounded: rates not tuned",)}
+    confounded = cards(twins(flag, {**HALF, **flag}))
+    assert confounded[REQUIRED].verdict == confounded[LOW_RANK].verdict == "undecided"
+
+
+def test_low_rank_spaces():
+    assert cards(twins({}, {"need": (16, 16)}))[LOW_RANK].verdict == "refuted"
+    assert cards(twins({}, {"need": (8, 16)}))[LOW_RANK].verdict == "undecided"
+    assert cards(twins({}, {"uses": (8, 8, 8, 8, 12)}))[LOW_RANK].verdict == "undecided"
+    card = cards(twins({}, {"uses": (8,) * 5}))[LOW_RANK]
+    assert card.verdict == "supported"
+    assert card.because.startswith("HashHop in the same place: Needs 4 to 4.")
+
+
+def test_lora_over_the_base():
+    def at(gain: float, half: float = 0.01):
+        seen = point("rank 64", 0.95, 64).override(gain=interval(gain, half).model_dump())
+        return {"curve": (seen, point("full", 0.98))}
+
+    found = cards(twins(at(0.005), at(0.03, 0.02)))
+    assert [card.verdict for card in found[LORA_PLANNING:]] == ["refuted", "undecided"]
+    assert found[LORA_PLANNING].estimate == "gain of rank 64, c_proj: 0.5 points [-0.5, 1.5]"
+    assert found[LORA_REASONING].power.startswith("Measured from 2 points: with 5 seeds")
+
+
+def test_a_verdict_that_is_alone_too_weak_for_six_claims_falls():
+    weak = cards([*twins({}, HALF), null()], level=0.97)
+    assert weak[REQUIRED].verdict == "supported"
+    assert weak[REQUIRED].p_value == pytest.approx(0.03, rel=0.01)
+    fallen = corrected(weak)[REQUIRED]
+    assert fallen.verdict == "undecided"
+    assert fallen.p_holm == pytest.approx(2 * 0.03, rel=0.01), "low-rank spaces rests on the same sets and is as weak"
+
+
+def test_a_ratio_paired_by_seed_by_hand():
+    seen_S = np.exp(np.log(2.0) + 0.1 * np.array([-1.0, 0.0, 1.0, -1.0, 1.0]))
+    found = seed_ratio(seen_S, seen_S, seen_S, 0.95)
+    half = 2.776445 * 0.1 / 5**0.5  # sd of -1, 0, 1, -1, 1 is 1
+    assert (found.low, found.estimate, found.high) == pytest.approx((2 * np.exp(-half), 2.0, 2 * np.exp(half)))
+    rounded = seed_ratio(np.full(5, 7 / 4), np.full(5, 8 / 3), np.full(5, 2.0), 0.95)
+    hidden = np.log((8 / 3) / (7 / 4)) / 12**0.5 * 2.776445 / 5**0.5
+    assert (rounded.low, rounded.high) == pytest.approx((7 / 4 * np.exp(-hidden), 8 / 3 * np.exp(hidden)))
+    with np.errstate(divide="ignore"):
+        unbounded = seed_ratio(np.zeros(5), np.full(5, 1.0) / np.zeros(5), np.ones(5), 0.95)
+    assert (unbounded.low, unbounded.high) == (None, None)
+
+
+def test_the_answer_names_placements_claims_and_controls():
+    copy = skill("one-hop copy", "control", need=(None, 1))
+    skills = (*twins({}, HALF), copy, null())
+    said = hash_rank_answer(skills, corrected(cards(skills)), ())
+    assert said[0] == "c_proj: HashHop: Needs 4 to 4. HashChain: Needs 2 to 2."
+    assert said[3] == '"Reasoning needs 2-3 times lower required rank than planning": supported.'
+    assert said[9] == "Control, one-hop copy (needs least): Needs None to 1."
+    assert said[10] == "Control, shuffled labels: functional rank 0, as it must."
+    assert said[11].startswith("Control, random directions of the trained norm: at most 1.0% exact output")
+    assert len(said) == 12
+
+
+@pytest.mark.parametrize(("full", "learnt"), [(0.55, False), (0.58, False), (0.99, True)])
+def test_direct_mode_rests_on_matched_where_hashchain_is_not_learnt(full, learnt):
+    more = {"mode": "direct", "curve": (point("rank 64", full, 64), point("full", full)), "shortcuts": {"any end": 0.5}}
+    skills = tuple(skill(f"{name}, all maps", **more) for name in ("HashHop", "HashChain"))
+    said = " ".join(hash_rank_answer(skills, (), ()))
+    assert ("claims rest on matched mode" in said) is not learnt
+
+
+def test_the_pilot_says_which_levels_qualify():
+    def level(name: str, bases: tuple[float, float], fulls: tuple[float, float]) -> list[SkillFindings]:
+        return [
+            skill(f"{task}, {name}", "difficulty", base_score=base, curve=(point("full", full),), required=())
+            for task, base, full in zip(("HashHop", "HashChain"), bases, fulls, strict=True)
+        ]
+
+    skills = (*level("1 hop", (0.41, 0.0), (1.0, 1.0)), *level("2 hops", (0.01, 0.02), (0.97, 0.99)))
+    assert difficulty_answer(skills) == (
+        "1 hop: left out, base above 40%: base 41.0% and 0.0%, full 100.0% and 100.0%.",
+        "2 hops: qualifies, base 1.0% and 2.0%, full 97.0% and 99.0%.",
+    )
+    assert hash_rank_answer(skills, (), ()) == difficulty_answer(skills)
+    assert cards(skills) == ()
+
+
+def test_twins_differ_in_the_question_alone_and_share_their_maps():
+    base = load_base("tiny-gpt2")
+    for form in ("full", "direct", "quick"):
+        made = hash_rank.plan(form)
+        compared = [one for one in made.skills if one.mode in ("matched", "direct") and one.name != "one-hop copy"]
+        for planning, reasoning in zip(compared[::2], compared[1::2], strict=True):
+            differ = {
+                field for field in SkillPlan.model_fields if getattr(planning, field) != getattr(reasoning, field)
+            }
+            assert differ == {"name", "task", "tuned_as"}
+            assert planning.task.removeprefix("hashhop") == reasoning.task.removeprefix("hashchain")
+            if form != "quick" and (form == "direct" or planning.name not in SAME_MAPS):
+                few = [one.override(n_test=20) for one in (planning, reasoning)]
+                hop, chain = (items_to_test(base, one) for one in few)
+                assert hop.item_ids_N.tolist() == chain.item_ids_N.tolist()
+                assert (hop.groups["ends_at_leaf"] == 1).all()
+
+
+def test_every_arm_has_a_tuned_home_of_the_same_budget():
+    for form, tuning in (("full", "tune"), ("quick", "tune_quick"), ("direct", "tune_direct")):
+        tuned = {
+            (one.tuned_as or one.task, one.budget, arm) for one in hash_rank.plan(tuning).skills for arm in one.arms
+        }
+        for one in hash_rank.plan(form).skills:
+            assert {(one.tuned_as or one.task, one.budget, arm) for arm in one.arms} <= tuned, one.key
