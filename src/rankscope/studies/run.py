@@ -42,8 +42,8 @@ def run_study(
 ) -> Path:
     """Runs `NAME[:FORM]` and returns its run folder, with `records/findings.json` and `report.html` in it.
 
-    Both are written after every whole seed, marked as partial until the last, so they can be read at any time; a
-    calibration's at the end.
+    Both are written after every whole seed, marked as partial until the last, so they can be read at any time; of
+    planted skills at the end alone.
 
     `workers` 0 fills the cores. `precision` `auto` is what is fastest here, frozen when the folder is first opened.
     A finished study is verified and returned as it is. Raises UnknownName for a study that does not exist, RunLocked
@@ -65,16 +65,20 @@ def run_study(
         if plan.tuned_by is None:
             run_tuning(plan, sitting)
         else:
-            for n in range(1, plan.n_seeds + 1):
+            for n in _told_after(plan):
                 part = plan.first_seeds(n)
                 trained = train_stage(part, sitting, f"training, seed {n} of {plan.n_seeds}")
                 score_stage(part, trained, sitting)
-                if n < plan.n_seeds and plan.simulated:
-                    continue  # statistics of a calibration take minutes, and mean nothing before the last seed
                 partial = f"{n} of {plan.n_seeds} seeds" if n < plan.n_seeds else ""
                 _conclude(part, trained, folder, device, time.monotonic() - started, partial)
         run.finish()
     return folder
+
+
+def _told_after(plan: StudyPlan) -> range:
+    """After how many seeds findings are written: each, but the last alone where every teacher's oracle is computed."""
+    planted = any(skill.mode == "planted" for skill in plan.skills)
+    return range(plan.n_seeds if planted else 1, plan.n_seeds + 1)
 
 
 def _precision(plan: StudyPlan, folder: Path, asked: str, device: str) -> str:

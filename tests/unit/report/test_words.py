@@ -142,14 +142,14 @@ def test_a_card_says_its_chance_and_only_an_open_one_its_power(quick, full):
 
 
 def test_an_undecided_rank_says_what_could_be_seen(quick):
-    hop, _ = pair(quick, "matched")
-    rank, found = next((rank, found) for rank, found in hop.required[0].resolution.items() if found.more_seeds)
-    assert words.resolution_sentence(hop, rank, found) == (
-        f"Rank {rank} is undecided: 3 seeds see a contrast of 3.4 points with 80 % power; it was 1.2; about 9 more "
+    _, chain = pair(quick, "matched")
+    ((rank, found),) = chain.required[0].resolution.items()
+    assert words.resolution_sentence(chain, rank, found) == (
+        "Rank 8 is undecided: 3 seeds see a contrast of 3.4 points with 80 % power; it was 1.2; about 9 more "
         "seeds would decide it."
     )
     assert "more seeds alone would not decide it" in words.resolution_sentence(
-        hop, rank, found.override(more_seeds=None)
+        chain, rank, found.override(more_seeds=None)
     )
 
 

@@ -196,7 +196,7 @@ def test_chance_counts_in_direct_mode_alone(tmp_path):
     findings = found(tables(tmp_path / "a", direct), direct)
     assert (findings.chance, findings.chance_forced) == (0.25, 0.25)
     assert {point.arm: point.gain.estimate for point in findings.curve}["dense"] == pytest.approx(0.9 - 0.25)
-    assert findings.shortcuts == {"any leaf": 0.25}
+    assert findings.shortcuts == {"any leaf": 0.25, "any end of a chain from the start": 0.5}
     assert found(tables(tmp_path / "b")).chance is None
 
 
