@@ -20,3 +20,16 @@ def initial_factors(site: str, out_features: int, in_features: int, rank: int, s
     for row_I in A_RI:
         row_I.uniform_(-bound, bound, generator=generator)
     return Factors(A_RI, torch.zeros(out_features, rank), scale)
+
+
+def paper_factors(site: str, out_features: int, in_features: int, rank: int, scale: float, init_seed: int) -> Factors:
+    """The start of arXiv 2412.00029: A normal with standard deviation 1 / R whatever the fan-in, B zero.
+
+    So A's norm falls as 1 / sqrt(R), and with it the size of early updates: nominal rank and step size are confounded.
+    Rank r holds the first r rows of any larger rank, times the ratio of the ranks.
+    """
+    generator = torch_stream("init", init_seed, site)
+    A_RI = torch.empty(rank, in_features)
+    for row_I in A_RI:
+        row_I.normal_(0.0, 1.0, generator=generator)
+    return Factors(A_RI / rank, torch.zeros(out_features, rank), scale)

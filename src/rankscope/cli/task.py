@@ -43,10 +43,13 @@ def show(
     from rankscope.cli.show_items import show_items, show_texts
     from rankscope.tasks.catalog import load_task
     from rankscope.tasks.jsonl import JsonlTask
+    from rankscope.tasks.paper import PaperTask
 
     task = load_task(name)
     if isinstance(task, JsonlTask):
         show_texts(task.texts[:n], out())
+    elif isinstance(task, PaperTask):
+        show_texts(task.texts("train", n, seed), out())
     else:
         show_items(task.items("train", n, seed), out())
 
@@ -101,14 +104,17 @@ def check(
 
 
 def generated_task(name: str) -> "Task":
-    """The task of that name; NotSupported for a JSONL file, which is items already."""
+    """The task of that name; NotSupported for a JSONL file, which is items already, and for the paper's own items."""
     from rankscope.base.errors import NotSupported
     from rankscope.tasks.catalog import load_task
     from rankscope.tasks.jsonl import JsonlTask
+    from rankscope.tasks.paper import PaperTask
 
     task = load_task(name)
     if isinstance(task, JsonlTask):
         raise NotSupported(f"{name} is a file of items already; this command is for tasks that generate theirs.")
+    if isinstance(task, PaperTask):
+        raise NotSupported(f"{name} is plain text without roles; this command is for hashhop, hashchain and the like.")
     return task
 
 

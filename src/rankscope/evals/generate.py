@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from rankscope.base.errors import BadInput
 from rankscope.engine.variants import Variants
 from rankscope.evals.completion_pass import accepts, check_completions, model_device
+from rankscope.evals.ngram_ban import banned_next
 from rankscope.tasks.encoded import NO_TOKEN, EncodedItems
 
 
@@ -35,13 +36,15 @@ def generate(
     *,
     stop_id: int | None,
     pad_id: int = NO_TOKEN,
+    no_repeat_ngram: int | None = None,
 ) -> Int[np.ndarray, "N G"]:
     """Greedy continuations of the prompts, the stop token included and pad_id after it.
 
     A batch holds prompts of one length only, so nothing is padded; finished rows leave the batch. A stop_id of
-    None never stops. Generation also ends where the model's context does.
+    None never stops. Generation also ends where the model's context does. With `no_repeat_ngram` no n-gram of that
+    size is written twice, the prompt's own included.
     """
-    return _generate(model, 1, items, max_new_tokens, batch_size, stop_id, pad_id)[0]
+    return _generate(model, 1, items, max_new_tokens, batch_size, stop_id, pad_id, no_repeat_ngram)[0]
 
 
 def generate_variants(
@@ -66,6 +69,7 @@ def _generate(
     batch_size: int,
     stop_id: int | None,
     pad_id: int,
+    no_repeat_ngram: int | None = None,
 ) -> Int[np.ndarray, "K N G"]:
     check_completions(items)
     limit = default_max_new_tokens(items) if max_new_tokens is None else max_new_tokens
@@ -74,7 +78,8 @@ def _generate(
         n_prompt = int(items.n_prompt_N[rows_M[0]])
         prompts_MT = torch.from_numpy(items.tokens_NT[rows_M, :n_prompt].astype(np.int64)).to(model_device(model))
         n_new = min(limit, _n_positions(model) - n_prompt)
-        generated_KNG[:, rows_M, : max(n_new, 0)] = _continue_greedily(model, prompts_MT, n_new, stop_id, pad_id)
+        continued = _continue_greedily(model, prompts_MT, n_new, stop_id, pad_id, no_repeat_ngram)
+        generated_KNG[:, rows_M, : max(n_new, 0)] = continued
     return generated_KNG
 
 
@@ -93,17 +98,26 @@ def _n_positions(model: nn.Module) -> int:
 
 @torch.no_grad()
 def _continue_greedily(
-    model: nn.Module, prompts_MT: Int[Tensor, "M T"], n_new: int, stop_id: int | None, pad_id: int
+    model: nn.Module,
+    prompts_MT: Int[Tensor, "M T"],
+    n_new: int,
+    stop_id: int | None,
+    pad_id: int,
+    no_repeat_ngram: int | None = None,
 ) -> Int[np.ndarray, "*K M G"]:
     """n_new greedy tokens per prompt, for every adapter in the model. Without a cache, sequences are read again."""
     options = {"logits_to_keep": 1} if accepts(model, "logits_to_keep") else {}
     columns: list[Tensor] = []
     live_L = torch.arange(len(prompts_MT), device=prompts_MT.device)
-    read_LT, cache = prompts_MT, None
+    read_LT, cache, so_far_LT = prompts_MT, None, prompts_MT
     ended_L = torch.zeros(len(prompts_MT), dtype=torch.bool, device=prompts_MT.device)
     for _ in range(n_new):
         output = model(input_ids=read_LT, past_key_values=cache, use_cache=True, **options)
-        next_L = output.logits[..., -1, :].float().argmax(-1)
+        logits_LV = output.logits[..., -1, :].float()
+        if no_repeat_ngram is not None:
+            banned_LV = banned_next(so_far_LT, no_repeat_ngram, logits_LV.shape[-1])
+            logits_LV = logits_LV.masked_fill(banned_LV, -torch.inf)
+        next_L = logits_LV.argmax(-1)
         column_M = next_L.new_full((*next_L.shape[:-1], len(prompts_MT)), pad_id)
         column_M[..., live_L] = next_L.masked_fill(ended_L, pad_id)
         columns.append(column_M)
@@ -115,6 +129,8 @@ def _continue_greedily(
         if cache is not None and not going_L.all():
             cache.batch_select_indices(going_L.nonzero()[:, 0])
         read_LT = next_L[..., None] if cache is not None else torch.cat([read_LT, next_L[..., None]], dim=-1)
+        if no_repeat_ngram is not None:
+            so_far_LT = torch.cat([so_far_LT, next_L[:, None]], dim=1)[going_L]
         live_L, read_LT, ended_L = live_L[going_L], read_LT[..., going_L, :], ended_L[..., going_L]
     out_MG = torch.stack(columns, -1) if columns else torch.empty(len(prompts_MT), 0)
     return torch.nn.functional.pad(out_MG, (0, max(n_new, 0) - len(columns)), value=pad_id).cpu().numpy()

@@ -220,7 +220,7 @@ def _load_tokenizer(source: Path | str, name: str, trust_remote_code: bool) -> P
 
 def _load_model(source: Path | str, name: str, config: PreTrainedConfig, trust_remote_code: bool) -> PreTrainedModel:
     try:
-        with _quiet_transformers():
+        with quiet_transformers():
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 source,
                 config=config,
@@ -268,8 +268,8 @@ def _check_complete(report: dict[str, Any], name: str) -> None:
 
 
 @contextmanager
-def _quiet_transformers() -> Iterator[None]:
-    """Loads without progress bars and reports; what matters in them is raised or warned about here."""
+def quiet_transformers() -> Iterator[None]:
+    """Loads and saves without progress bars and reports; what matters in them is raised or warned about here."""
     verbosity, had_bars = hf_logging.get_verbosity(), hf_logging.is_progress_bar_enabled()
     hf_logging.set_verbosity(logging.ERROR)
     hf_logging.disable_progress_bar()

@@ -7,6 +7,7 @@ from rankscope.base.errors import BadInput, UnknownName, near_matches
 from rankscope.tasks.encode import Tokenizer, encode
 from rankscope.tasks.encoded import EncodedItems
 from rankscope.tasks.jsonl import JsonlTask
+from rankscope.tasks.paper import KINDS, PaperKnobs, PaperTask
 from rankscope.tasks.planted import PlantedTask
 from rankscope.tasks.relabel import RelabelTask
 from rankscope.tasks.twins import TwinKnobs, TwinTask
@@ -27,6 +28,10 @@ TASKS = {
     "hashchain": "reasoning: from the branching start, the end of the shortest chain",
     "shuffled": "null: HashChain (or of=hashhop) whose completions name exchanged nodes; only the format can be learnt",
     "relabel": "calibration: one-hop lookup whose answers a permutation of m symbols in c cycles exchanges",
+    "paper-hop": "HashHop as arXiv 2412.00029 generates it, in text, for bases that read any text",
+    "paper-chain": "its HashChain, with the leak through the number of lines unless lines=N fills maps up",
+    "paper-mix": "every other item paper-hop, every other paper-chain",
+    "paper-lookup": "one-hop lookups after a map in the paper's layout; what its small base begins with",
     "planted": "calibration: imitate the base plus a planted update of known rank k",
 }
 
@@ -57,7 +62,7 @@ def split_name(name: str) -> tuple[str, dict[str, str]]:
     return kind, knobs
 
 
-def load_task(name: str) -> Task | JsonlTask:
+def load_task(name: str) -> Task | JsonlTask | PaperTask:
     """The task of that name. Raises UnknownName for a task or knob that does not exist, BadInput for its value."""
     if name.endswith((".jsonl", ".json")):
         return JsonlTask(Path(name))
@@ -66,6 +71,8 @@ def load_task(name: str) -> Task | JsonlTask:
         return PlantedTask(name, knobs)
     if kind == "relabel":
         return RelabelTask(name, knobs)
+    if kind in KINDS:
+        return PaperTask(name, kind, PaperKnobs.parse(name, knobs))
     if kind == "shuffled":
         kind = knobs.pop("of", "hashchain")
         knobs = {"labels": "shuffled"} | knobs
@@ -95,6 +102,6 @@ def load_items(task: str, split: str, n: int, data_seed: int, tokenizer: Tokeniz
     if split not in ("train", "validation", "test"):
         raise BadInput(f"A split is train, validation or test, not {split!r}.")
     loaded = load_task(task)
-    if isinstance(loaded, JsonlTask):
+    if isinstance(loaded, JsonlTask | PaperTask):
         return loaded.encoded(split, n, data_seed, tokenizer)
     return encode(loaded.items(split, n, data_seed), tokenizer)

@@ -38,6 +38,8 @@ class EncodedItems:
     """Named integer labels per item (`hops`, `shortest_length`, `ends_at_leaf`), for reporting apart."""
     objective: str = "answer"
     """`answer`: cross-entropy on the completion. `distill`: KL(teacher || student) on it (planted skills)."""
+    loss_on_padding: bool = False
+    """Whether the loss also covers each batch's padding, as arXiv 2412.00029 has it; scores never do."""
 
     def __len__(self) -> int:
         return len(self.tokens_NT)
@@ -59,6 +61,8 @@ class EncodedItems:
     def content_hash(self) -> str:
         """SHA-256 over names and arrays: part of the cell key."""
         digest = hashlib.sha256(f"{self.task}|{self.split}|{self.objective}".encode())
+        if self.loss_on_padding:
+            digest.update(b"|loss on padding")
         for item in fields(self):
             value = getattr(self, item.name)
             if isinstance(value, np.ndarray):

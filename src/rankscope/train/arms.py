@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from rankscope.adapters.dense import write_dense
-from rankscope.adapters.init import initial_factors
+from rankscope.adapters.init import initial_factors, paper_factors
 from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.adapters.write import write_adapter
 from rankscope.base.seeds import stream_seed
@@ -71,9 +71,10 @@ def copy_sharing_weights(model: PreTrainedModel, own: Iterable[str] = ()) -> Pre
 def initial_adapter(base_model: PreTrainedModel, spec: LoraSpec, init_seed: int) -> AdapterWeights:
     """A LoRA cell's factors before its first step, by site in model order."""
     shapes = linear_sites(base_model)
+    start = paper_factors if spec.kind == "paper" else initial_factors
     return AdapterWeights(
         {
-            site: initial_factors(site, *shapes[site], spec.rank, spec.scale, init_seed)
+            site: start(site, *shapes[site], spec.rank, spec.scale, init_seed)
             for site in resolve_sites(base_model, spec.placement)
         }
     )

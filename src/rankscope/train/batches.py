@@ -21,7 +21,7 @@ class Batch:
 
     tokens_NT: Int[Tensor, "N T"]
     predicts_NT: Bool[Tensor, "N T"]
-    """True at positions whose next token belongs to the completion; the last position is never one."""
+    """True at positions whose next token is in the loss: the completion, and padding where the items ask for that."""
     rows_N: Int[np.ndarray, " N"]
     """Which of the items these are."""
 
@@ -55,7 +55,8 @@ def batch_of(items: EncodedItems, rows_N: Int[np.ndarray, " N"], device: torch.d
     width = int(items.n_tokens_N[rows_N].max())
     predicts_NT = np.zeros((len(rows_N), width), dtype=bool)
     at_T = np.arange(1, width)
-    predicts_NT[:, :-1] = (at_T >= items.n_prompt_N[rows_N, None]) & (at_T < items.n_tokens_N[rows_N, None])
+    is_before_end = items.loss_on_padding | (at_T < items.n_tokens_N[rows_N, None])
+    predicts_NT[:, :-1] = (at_T >= items.n_prompt_N[rows_N, None]) & is_before_end
     tokens_NT = torch.from_numpy(items.tokens_NT[rows_N, :width].astype(np.int64))
     return Batch(tokens_NT.to(device), torch.from_numpy(predicts_NT).to(device), rows_N)
 

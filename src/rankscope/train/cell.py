@@ -18,12 +18,13 @@ SEMANTICS = 1
 class LoraSpec(Config):
     """A LoRA (or rsLoRA) adapter on a placement."""
 
-    kind: Literal["lora", "rslora"] = "lora"
-    """`lora` scales by alpha / rank, `rslora` by alpha / sqrt(rank)."""
+    kind: Literal["lora", "rslora", "paper"] = "lora"
+    """`lora` scales by alpha / rank, `rslora` by alpha / sqrt(rank); `paper` is LoRA with the start that
+    arXiv 2412.00029 gives it: A normal with standard deviation 1 / rank."""
     rank: PositiveInt = 8
     """Nominal rank R, the same at every site."""
     alpha: PositiveFloat | None = None
-    """Scale numerator; by default 2 * rank for lora (scale 2 at every rank), 16 for rslora."""
+    """Scale numerator; by default 2 * rank for lora (scale 2 at every rank), 16 for rslora, rank / 2 for paper."""
     placement: tuple[str, ...] = ("*",)
     """Globs over module paths of the base's linear maps (the head excluded)."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
@@ -32,17 +33,17 @@ class LoraSpec(Config):
     @property
     def label(self) -> str:
         """Short name of the arm, such as `rank 4`."""
-        return f"rank {self.rank}" if self.kind == "lora" else f"rslora {self.rank}"
+        return f"rslora {self.rank}" if self.kind == "rslora" else f"rank {self.rank}"
 
     @property
     def resolved_alpha(self) -> float:
         """alpha, or its default."""
-        return self.alpha or (2.0 * self.rank if self.kind == "lora" else 16.0)
+        return self.alpha or {"lora": 2.0 * self.rank, "rslora": 16.0, "paper": self.rank / 2}[self.kind]
 
     @property
     def scale(self) -> float:
         """Scale s of the update s B A."""
-        return self.resolved_alpha / (self.rank if self.kind == "lora" else math.sqrt(self.rank))
+        return self.resolved_alpha / (math.sqrt(self.rank) if self.kind == "rslora" else self.rank)
 
 
 class DenseSpec(Config):

@@ -1,4 +1,4 @@
-"""The training losses, ours in every executor: completion tokens only, never padding."""
+"""The training losses, ours in every executor: completion tokens only (padding too where items ask for it)."""
 
 import inspect
 
