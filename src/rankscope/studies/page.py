@@ -2,13 +2,16 @@
 
 from pathlib import Path
 
+from rankscope.rank.paper_records import read_paper_findings
 from rankscope.rank.records import read_findings
 from rankscope.report.page import write_report
+from rankscope.report.paper_page import write_paper_report
 from rankscope.runs.folder import RunFolder, verify_finished
 from rankscope.runs.manifest import MANIFEST, read_manifest
 from rankscope.studies.catalog import STUDIES
+from rankscope.studies.plan import StudyPlan
 
-FINDINGS, REPORT = "records/findings.json", "report.html"
+FINDINGS, PAPER_FINDINGS, REPORT = "records/findings.json", "records/hash_paper.json", "report.html"
 RESULTS = Path(__file__).parents[3] / "docs" / "results"
 """Committed studies; not part of an installed package."""
 
@@ -17,12 +20,15 @@ def committed_findings(study: str) -> Path | None:
     """Findings of the committed full form, to be shown beside another form of the same study."""
     stem, _, form = study.partition(":")
     path = RESULTS / stem / FINDINGS
-    shown = stem in STUDIES and form in ("quick", "smoke") and stem in STUDIES[stem].plan(form).shows
-    return path if shown and path.exists() else None
+    plan = STUDIES[stem].plan(form) if stem in STUDIES and form in ("quick", "smoke") else None
+    return path if isinstance(plan, StudyPlan) and stem in plan.shows and path.exists() else None
 
 
 def write_page(folder: Path, target: Path) -> None:
     """Writes a study's report from the records in its folder, which need no run folder around them."""
+    if (folder / PAPER_FINDINGS).exists():
+        write_paper_report(folder / PAPER_FINDINGS, target)
+        return
     findings = read_findings(folder / FINDINGS)
     write_report(folder / FINDINGS, target, committed_findings(findings.study))
 
@@ -35,7 +41,7 @@ def rewrite_page(folder: Path, target: Path | None = None) -> Path:
     changed or the records are missing, RunLocked when the study is still running.
     """
     path = target or folder / REPORT
-    read_findings(folder / FINDINGS)
+    _check_records(folder)
     if not (folder / MANIFEST).exists() or not path.resolve().is_relative_to(folder.resolve()):
         write_page(folder, path)
         return path
@@ -49,3 +55,11 @@ def rewrite_page(folder: Path, target: Path | None = None) -> Path:
         if finished:
             run.finish()
     return path
+
+
+def _check_records(folder: Path) -> None:
+    """Raises BadFile unless the folder holds the findings of a study."""
+    if (folder / PAPER_FINDINGS).exists():
+        read_paper_findings(folder / PAPER_FINDINGS)
+    else:
+        read_findings(folder / FINDINGS)

@@ -1,11 +1,10 @@
 """Runs a study: open the run folder, train, score, find, report. Stopped anywhere, the same call goes on."""
 
-import platform
 import time
 from pathlib import Path
 
 from rankscope.base.device import resolve_device
-from rankscope.base.machine import git_state, machine_facts
+from rankscope.base.errors import BadInput
 from rankscope.base.paths import runs_root
 from rankscope.lm.bases import Base, load_base
 from rankscope.rank.records import CalibrationRow, RateMap, SkillFindings, StudyFindings, read_findings, write_findings
@@ -13,12 +12,15 @@ from rankscope.rank.simulate import null_tests, simulated_sets
 from rankscope.runs.folder import RunFolder, verify_finished
 from rankscope.runs.manifest import MANIFEST, read_manifest
 from rankscope.studies.calibration_findings import Oracle, calibration_rows, estimator_rows, write_summary
-from rankscope.studies.catalog import find_study
+from rankscope.studies.catalog import RankStudy, find_plan, find_study
 from rankscope.studies.evidence import corrected
 from rankscope.studies.findings import SkillTables, evidence_of, skill_findings
+from rankscope.studies.hash_paper import HashPaperPlan
+from rankscope.studies.hash_paper_run import run_hash_paper
 from rankscope.studies.page import FINDINGS, REPORT, RESULTS, write_page
 from rankscope.studies.plan import SkillPlan, StudyPlan
 from rankscope.studies.progress import meter, say
+from rankscope.studies.provenance import run_facts
 from rankscope.studies.rates import RateTable, confounded_flags, rate_maps, read_rates
 from rankscope.studies.stages import (
     Sitting,
@@ -49,9 +51,12 @@ def run_study(
     A finished study is verified and returned as it is. Raises UnknownName for a study that does not exist, RunLocked
     when another process is in the folder.
     """
-    entry, form = find_study(name)
-    plan = entry.plan(form)
+    plan = find_plan(name)
     folder = out or runs_root() / plan.study.replace(":", "-")
+    if isinstance(plan, HashPaperPlan):
+        if precision not in (AUTO, "fp32"):
+            raise BadInput(f"{plan.study} trains in fp32, as the paper does, not {precision!r}.")
+        return run_hash_paper(plan, folder, workers, device)
     plan = plan.override(precision=_precision(plan, folder, precision, device))
     with RunFolder.open(folder, plan.model_dump(mode="json"), kind="study") as run:
         if run.finished:
@@ -96,7 +101,14 @@ def _conclude(plan: StudyPlan, trained: list[Trained], folder: Path, device: str
     tables = {skill.key: read_tables(skill, trained, folder, tags[skill.key]) for skill in plan.skills}
     write_records(trained, tables, folder)
     base = load_base(plan.base)
-    findings = study_findings(plan, base, tables, _provenance(plan, trained, device, time_s))
+    provenance = run_facts(
+        device,
+        plan.precision,
+        time_s,
+        executor=", ".join(sorted({one.executor for one in trained})),
+        **{"threads per worker": ", ".join(sorted({threads_of(one) for one in trained}))},
+    )
+    findings = study_findings(plan, base, tables, provenance)
     write_findings(folder / FINDINGS, findings.override(partial=partial))
     if findings.calibration_source == plan.study:
         write_summary(folder, findings)
@@ -120,6 +132,7 @@ def study_findings(
     calibration, source = (calibration_rows(plan, oracle, found), plan.study) if planted else committed_calibration()
     command = f"rankscope study {plan.study}"
     entry, _ = find_study(plan.study)
+    assert isinstance(entry, RankStudy)
     claims = corrected(entry.claims(evidence_of(plan.skills, skills, tables), command))
     findings = StudyFindings(
         study=plan.study,
@@ -189,20 +202,4 @@ def _reproduce(plan: StudyPlan, command: str) -> dict[str, str]:
         **({"learning rates": f"rankscope study {plan.tuned_by}"} if plan.tuned_by else {}),
         "calibration": "rankscope study calibration:quick",
         "the base": f"rankscope base build {plan.base} --out FOLDER",
-    }
-
-
-def _provenance(plan: StudyPlan, trained: list[Trained], device: str, time_s: float) -> dict[str, str]:
-    state = git_state(Path(__file__).parent) or {}
-    facts = machine_facts()
-    commit = str(state.get("commit", "unknown"))[:12] + (" with local changes" if state.get("dirty") else "")
-    return {
-        "commit": commit,
-        "executor": ", ".join(sorted({one.executor for one in trained})),
-        "threads per worker": ", ".join(sorted({threads_of(one) for one in trained})),
-        "precision": plan.precision,
-        "device": device,
-        "time": f"{time_s / 60:.0f} min in the last sitting",
-        "python": platform.python_version(),
-        **{name: str(value) for name, value in facts.items()},
     }
