@@ -12,8 +12,8 @@ First weights (all other tensors as transformers draws them, from one seed); H =
 | block 1, heads 1, 2 | find the place behind `=>` whose line begins with the token 7 or 8 places back, and copy |
 
 It is the lookup circuit over symbols of several tokens; in both tasks' layout the start stands 7 or 8 places before the
-colon after which the answer is written. Without the heads of 7 and 8 places the first
-token of an answer was hardly learnt in 350 steps (LOG.md). No path is put in.
+colon after which the answer is written. Without the heads of 7 and 8 places the first token of an answer was hardly
+learnt in 350 steps (LOG.md). No path is put in.
 """
 
 from dataclasses import dataclass

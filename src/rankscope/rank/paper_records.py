@@ -16,6 +16,8 @@ VERSION = 1
 class TaskNumbers(Config):
     """The headline numbers of one task under one setting of the switches."""
 
+    retrained: bool
+    """Whether this setting has trainings of its own, or reads the published ones another way."""
     accuracy: Interval
     """Of the adapters of largest rank, a share of items; the interval is over items alone."""
     change: Interval | None
@@ -36,8 +38,6 @@ class ConfigurationNumbers(Config):
 
     key: str
     title: str
-    retrained: bool
-    """Whether it has trainings of its own, or reads the published ones another way."""
     planning: TaskNumbers
     reasoning: TaskNumbers
 

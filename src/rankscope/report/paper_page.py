@@ -163,7 +163,7 @@ def _accuracy_table(findings: HashPaperFindings, task: str, title: str) -> Table
 
 def _accuracy_row(row: ConfigurationNumbers, numbers: TaskNumbers) -> dict[str, Cell]:
     return {
-        "setting": Cell(row.title, detail="trained again" if row.retrained else "", csv=row.key),
+        "setting": Cell(row.title, detail="trained again" if numbers.retrained else "", csv=row.key),
         "accuracy": interval_cell(numbers.accuracy, percent, ""),
         "change": _signed_cell(numbers.change, "this is what the others are compared with"),
         "base": interval_cell(numbers.base, percent, ""),

@@ -103,10 +103,6 @@ def configuration_rows(evidence: Evidence) -> tuple[ConfigurationNumbers, ...]:
         ConfigurationNumbers(
             key=one.key,
             title=one.title,
-            retrained=any(
-                evidence.plan.identity(kind, one.switches) != evidence.plan.identity(kind, published.switches)
-                for kind in TASK_KINDS
-            ),
             planning=_numbers(evidence, "planning", one, published),
             reasoning=_numbers(evidence, "reasoning", one, published),
         )
@@ -121,6 +117,7 @@ def _numbers(evidence: Evidence, kind: TaskKind, one: Configuration, published: 
     spectra = evidence.spectra(kind, one.switches, rank)
     by_layer = np.mean([[relative_count(s_R, HEADLINE) for s_R in layers] for layers in spectra], axis=0)
     return TaskNumbers(
+        retrained=evidence.plan.identity(kind, one.switches) != evidence.plan.identity(kind, published.switches),
         accuracy=share_over_items(scores_SN),
         change=None if one is published else _change(evidence, kind, one.switches, published.switches),
         base=share_over_items(base_SN),
@@ -168,7 +165,7 @@ def sweep_points(evidence: Evidence) -> tuple[SweepPoint, ...]:
                     rank=rank,
                     as_published=share_over_items(both[0]),
                     clean=share_over_items(both[1]),
-                    thresholds={f"{t:g}": _mean(layers, partial(relative_count, threshold=t)) for t in P1_THRESHOLDS}
+                    thresholds={_power(t): _mean(layers, partial(relative_count, threshold=t)) for t in P1_THRESHOLDS}
                     if layers
                     else {},
                     absolute_count=_mean(layers, absolute_count) if layers else None,
@@ -176,6 +173,11 @@ def sweep_points(evidence: Evidence) -> tuple[SweepPoint, ...]:
                 )
             )
     return tuple(found)
+
+
+def _power(threshold: float) -> str:
+    """A power of ten as people write it: `1e-3`."""
+    return f"{threshold:.0e}".replace("e-0", "e-")
 
 
 def _mean(layers: Sequence[Any], reading: Callable[[Any], float]) -> float:

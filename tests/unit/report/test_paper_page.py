@@ -33,6 +33,7 @@ def interval(estimate: float, half: float = 0.05) -> Interval:
 
 def numbers(accuracy: float, rank: float, first: bool = False) -> TaskNumbers:
     return TaskNumbers(
+        retrained=not first,
         accuracy=interval(accuracy),
         change=None if first else interval(-0.2),
         base=interval(accuracy - 0.1),
@@ -47,14 +48,13 @@ def row(key: str, first: bool = False) -> ConfigurationNumbers:
     return ConfigurationNumbers(
         key=key,
         title=f"{key} {HOSTILE}",
-        retrained=not first,
         planning=numbers(0.6, 10, first),
         reasoning=numbers(0.3, 5, first),
     )
 
 
 def point(task: str, rank: int) -> SweepPoint:
-    curve = {"0.1": 1.0, "0.01": 2.0, "0.001": 4.0} if rank else {}
+    curve = {"1e-1": 1.0, "1e-2": 2.0, "1e-3": 4.0} if rank else {}
     return SweepPoint(
         task=task,
         rank=rank,
@@ -125,6 +125,11 @@ def test_every_picture_has_words_and_every_blank_a_reason(page: str) -> None:
     blanks = re.findall(r'<td class="\w+ missing"([^>]*)>', page)
     assert blanks
     assert all(re.search(r'title="[^"]+"', attributes) for attributes in blanks)
+
+
+def test_thresholds_are_readable_and_fall_from_left_to_right(page: str) -> None:
+    labels = [page.index(f">{t}</text>") for t in ("1e-1", "1e-2", "1e-3")]
+    assert labels == sorted(labels)
 
 
 def test_specifications_are_what_altair_accepts() -> None:
