@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rankscope.rank.adapter_records import AdapterReading, ScoreReading
     from rankscope.stats.interval import Interval
 
+SHORT = {"sensitivity": "sens."}
+"""Names that are too long for a heading."""
 NO_SENSITIVITY = "The control `sensitivity` is left out: the task has no validation items to order directions by."
 
 
@@ -153,11 +155,12 @@ def control_table(reading: "AdapterReading") -> Any:
     controls = list(dict.fromkeys(point.control for point in primary.functional[0].curve))
     marks: dict[float | None, list[str]] = {}
     for found in primary.functional:
-        marks.setdefault(found.median, []).append(f"{found.q:g}")
-    table = plain_table("k", "score", *controls, "", right=tuple(range(len(controls) + 2)))
+        marks.setdefault(found.median, []).append(f"{found.q:g}".lstrip("0"))
+    headings = (SHORT.get(control, control) for control in controls)
+    table = plain_table("k", "score", *headings, "rank at q", right=tuple(range(len(controls) + 2)))
     for k in reading.ks:
         shares = (points[control, k].share_of_gain for control in controls)
         score = amount(primary.score, points["energy", k].score.estimate)
-        mark = f"q {', '.join(marks[k])}" if k in marks else ""
+        mark = " ".join(marks.get(k, ()))
         table.add_row(str(k), score, *("-" if s is None else f"{s:.0%}" for s in shares), mark)
     return table

@@ -87,7 +87,8 @@ def render(findings: StudyFindings, committed: StudyFindings | None = None) -> s
         section("details", "Details", details, findings, committed),
         section("reproduce", "Reproduce, provenance, limits", reproduce, findings, committed),
     )
-    return environment().get_template("page.html").render(findings=findings, committed=committed, sections=sections)
+    template, partial = environment().get_template("page.html"), findings.partial
+    return template.render(findings=findings, committed=committed, sections=sections, partial=partial)
 
 
 def one_of_each(findings: StudyFindings) -> StudyFindings:

@@ -96,7 +96,9 @@ def render_paper(findings: HashPaperFindings) -> str:
         _section("published", "The paper's figures beside ours", published(findings)),
         _section("reproduce", "Reproduce, provenance, limits", reproduce(findings)),
     )
-    return environment().get_template("page.html").render(findings=findings, committed=None, sections=sections)
+    return (
+        environment().get_template("page.html").render(findings=findings, committed=None, sections=sections, partial="")
+    )
 
 
 def write_paper_report(findings_path: Path, out_path: Path) -> None:

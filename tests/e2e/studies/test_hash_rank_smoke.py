@@ -53,7 +53,7 @@ def two_seeds(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 
     entry = catalog.STUDIES["hash_rank"]
     fields = {name: getattr(entry, name) for name in ("name", "asks", "forms", "claims", "answer")}
-    monkeypatch.setitem(catalog.STUDIES, "hash_rank", catalog.StudyEntry(plan=plan, **fields))
+    monkeypatch.setitem(catalog.STUDIES, "hash_rank", catalog.RankStudy(plan=plan, **fields))
     return "hash_rank:smoke"
 
 
