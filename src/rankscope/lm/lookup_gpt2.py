@@ -23,11 +23,18 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from rankscope.base.vocabulary import ID, PAD, SIZE, STOP
+from rankscope.lm.circuit import (
+    TOKEN_SD,
+    attention_columns,
+    attention_weight,
+    circuit_config,
+    look_back_,
+    place_positions_,
+)
 
 N_POSITIONS = 128
 HEAD = 32
 """Width of a head."""
-_AMPLITUDE, _TOKEN_SD = 0.2, 0.05
 _SHARP = 0.8
 """Scale of the previous-token head's queries and keys: about 10 nats between the right position and the rest."""
 _MATCH = 1.0
@@ -48,21 +55,8 @@ SIZES = {"tiny-gpt2": Size(n_layers=4, width=128), "small-gpt2": Size(n_layers=6
 
 
 def lookup_gpt2_config(size: Size) -> GPT2Config:
-    """Settings of a lookup base; the fused tanh GELU is the same function as GPT-2's `gelu_new`. No dropout."""
-    return GPT2Config(
-        vocab_size=SIZE,
-        n_positions=N_POSITIONS,
-        n_embd=size.width,
-        n_layer=size.n_layers,
-        n_head=size.width // HEAD,
-        activation_function="gelu_pytorch_tanh",
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        bos_token_id=ID[STOP],
-        eos_token_id=ID[STOP],
-        pad_token_id=ID[PAD],
-    )
+    """Settings of a lookup base."""
+    return circuit_config(SIZE, N_POSITIONS, size.width, size.n_layers, HEAD, stop_id=ID[STOP], pad_id=ID[PAD])
 
 
 def untrained_lookup_gpt2(size: Size, seed: int) -> GPT2LMHeadModel:
@@ -71,23 +65,12 @@ def untrained_lookup_gpt2(size: Size, seed: int) -> GPT2LMHeadModel:
         torch.manual_seed(seed)
         model = GPT2LMHeadModel(lookup_gpt2_config(size))
         with torch.no_grad():
-            _place_embeddings_(model)
+            place_positions_(model, HEAD)
+            model.transformer.wte.weight.normal_(0, TOKEN_SD)[:, :HEAD] = 0
             read_HD, copied_HD, carry_HD = _orthonormal_directions(size.width)
-            _previous_token_head_(model, read_HD, copied_HD)
+            look_back_(model, 0, 1, read_HD, copied_HD, _SHARP)
             _matching_head_(model, read_HD, copied_HD, carry_HD)
     return model
-
-
-def _frequencies() -> Tensor:
-    return torch.linspace(0.05, 2.8, HEAD // 2)
-
-
-def _place_embeddings_(model: GPT2LMHeadModel) -> None:
-    angle_PF = torch.arange(N_POSITIONS)[:, None] * _frequencies()[None]
-    positions = model.transformer.wpe.weight.zero_()
-    positions[:, : HEAD // 2] = torch.sin(angle_PF) * _AMPLITUDE
-    positions[:, HEAD // 2 : HEAD] = torch.cos(angle_PF) * _AMPLITUDE
-    model.transformer.wte.weight.normal_(0, _TOKEN_SD)[:, :HEAD] = 0
 
 
 def _orthonormal_directions(width: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -97,30 +80,10 @@ def _orthonormal_directions(width: int) -> tuple[Tensor, Tensor, Tensor]:
     return read_HD, copied_HD, carry_HD
 
 
-def _previous_token_head_(model: GPT2LMHeadModel, read_HD: Tensor, write_HD: Tensor) -> None:
-    """Block 0, head 0: the query is the position's sines turned back by one position, the key its own sines."""
-    half = HEAD // 2
-    at, cos, sin = torch.arange(half), torch.cos(_frequencies()), torch.sin(_frequencies())
-    weight, width = _weight(model, 0, "c_attn"), read_HD.shape[1]
-    query, key, value = (weight[:, offset : offset + HEAD] for offset in (0, width, 2 * width))
-    query.zero_()
-    key.zero_()
-    query[at, at], query[half + at, at] = cos * _SHARP, -sin * _SHARP
-    query[at, half + at], query[half + at, half + at] = sin * _SHARP, cos * _SHARP
-    key[torch.arange(HEAD), torch.arange(HEAD)] = _SHARP
-    value.copy_(read_HD.T * 0.5)
-    _weight(model, 0, "c_proj")[:HEAD] = write_HD * 0.5
-
-
 def _matching_head_(model: GPT2LMHeadModel, read_HD: Tensor, copied_HD: Tensor, carry_HD: Tensor) -> None:
     """Block 1, head 0: the query reads the token itself, the key reads what block 0 copied of the token before."""
-    weight, width = _weight(model, 1, "c_attn"), read_HD.shape[1]
-    weight[:, :HEAD] = read_HD.T * _MATCH
-    weight[:, width : width + HEAD] = copied_HD.T * _MATCH
-    weight[:, 2 * width : 2 * width + HEAD] = carry_HD.T * 0.5
-    _weight(model, 1, "c_proj")[:HEAD] = carry_HD * 0.5
-
-
-def _weight(model: GPT2LMHeadModel, block: int, name: str) -> Tensor:
-    """Weight [I, O] of one of a block's attention maps."""
-    return model.get_parameter(f"transformer.h.{block}.attn.{name}.weight")
+    query, key, value = attention_columns(model, 1, read_HD.shape[1], slice(0, HEAD))
+    query.copy_(read_HD.T * _MATCH)
+    key.copy_(copied_HD.T * _MATCH)
+    value.copy_(carry_HD.T * 0.5)
+    attention_weight(model, 1, "c_proj")[:HEAD] = carry_HD * 0.5

@@ -23,10 +23,18 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerBase
 
 from rankscope.base.errors import BadInput
+from rankscope.lm.circuit import (
+    TOKEN_SD,
+    attention_columns,
+    attention_weight,
+    circuit_config,
+    look_back_,
+    place_positions_,
+)
 
 HEAD = 16
 _SPACE = "Ġ"
-_AMPLITUDE, _TOKEN_SD, _SPACE_SHARE = 0.2, 0.05, 0.25
+_SPACE_SHARE = 0.25
 _SHARP = 1.0
 """Scale of queries and keys of the heads that look back."""
 _OWN, _CARRY = 12.0, 1.0
@@ -59,7 +67,7 @@ def untrained_text_gpt2(tokenizer: PreTrainedTokenizerBase, size: TextGpt2Size, 
             basis = torch.cat([torch.zeros(len(square), HEAD), square], dim=1)
             read_HD, *copied, carry_HD = (basis[at * HEAD : (at + 1) * HEAD] for at in range(len(_BACK) + 2))
             for head, back in enumerate(_BACK):
-                _looking_back_(model, head, back, read_HD, copied[head])
+                look_back_(model, head, back, read_HD, copied[head], _SHARP)
             one, two, seven, eight = copied
             _matching_head_(model, 0, [(read_HD * _OWN, one), (one, two)], carry_HD)
             arrow_H = read_HD @ model.transformer.wte.weight[_arrow(tokenizer)]
@@ -77,56 +85,20 @@ def _arrow(tokenizer: PreTrainedTokenizerBase) -> int:
 
 
 def _config(tokenizer: PreTrainedTokenizerBase, size: TextGpt2Size) -> GPT2Config:
-    return GPT2Config(
-        vocab_size=len(tokenizer),
-        n_positions=size.n_positions,
-        n_embd=size.width,
-        n_layer=size.n_layers,
-        n_head=size.width // HEAD,
-        activation_function="gelu_pytorch_tanh",
-        resid_pdrop=0.0,
-        embd_pdrop=0.0,
-        attn_pdrop=0.0,
-        bos_token_id=tokenizer.eos_token_id,
-        eos_token_id=tokenizer.eos_token_id,
-        pad_token_id=tokenizer.pad_token_id,
-    )
-
-
-def _frequencies() -> Tensor:
-    return torch.linspace(0.05, 2.8, HEAD // 2)
+    stop_id, pad_id = tokenizer.eos_token_id, tokenizer.pad_token_id
+    return circuit_config(len(tokenizer), size.n_positions, size.width, size.n_layers, HEAD, stop_id, pad_id)
 
 
 def _place_embeddings_(model: GPT2LMHeadModel, tokenizer: PreTrainedTokenizerBase) -> None:
-    angle_PF = torch.arange(model.config.n_positions)[:, None] * _frequencies()[None]
-    positions = model.transformer.wpe.weight.zero_()
-    positions[:, : HEAD // 2] = torch.sin(angle_PF) * _AMPLITUDE
-    positions[:, HEAD // 2 : HEAD] = torch.cos(angle_PF) * _AMPLITUDE
-    tokens = model.transformer.wte.weight.normal_(0, _TOKEN_SD)
-    with_space = torch.randn(tokens.shape[1]) * _TOKEN_SD * _SPACE_SHARE
+    place_positions_(model, HEAD)
+    tokens = model.transformer.wte.weight.normal_(0, TOKEN_SD)
+    with_space = torch.randn(tokens.shape[1]) * TOKEN_SD * _SPACE_SHARE
     vocabulary = tokenizer.get_vocab()
     for text, at in vocabulary.items():
         bare = vocabulary.get(text.removeprefix(_SPACE))
         if text.startswith(_SPACE) and bare is not None:
             tokens[at] = tokens[bare] + with_space
     tokens[:, :HEAD] = 0
-
-
-def _looking_back_(model: GPT2LMHeadModel, head: int, back: int, read_HD: Tensor, write_HD: Tensor) -> None:
-    """A head of block 0: the query is the position's sines turned back by some places, the key its own sines."""
-    half, width = HEAD // 2, model.config.n_embd
-    at, angle = torch.arange(half), back * _frequencies()
-    cos, sin = torch.cos(angle), torch.sin(angle)
-    weight = _weight(model, 0, "c_attn")
-    own = slice(head * HEAD, (head + 1) * HEAD)
-    query, key, value = (weight[:, part * width : (part + 1) * width][:, own] for part in range(3))
-    query.zero_()
-    key.zero_()
-    query[at, at], query[half + at, at] = cos * _SHARP, -sin * _SHARP
-    query[at, half + at], query[half + at, half + at] = sin * _SHARP, cos * _SHARP
-    key[torch.arange(HEAD), torch.arange(HEAD)] = _SHARP
-    value.copy_(read_HD.T * 0.5)
-    _weight(model, 0, "c_proj")[own] = write_HD * 0.5
 
 
 def _matching_head_(
@@ -142,8 +114,7 @@ def _matching_head_(
     and what it should hold whatever is asked: places right behind `=>`.
     """
     width, own = model.config.n_embd, slice(head * HEAD, (head + 1) * HEAD)
-    weight = _weight(model, 1, "c_attn")
-    query, key, value = (weight[:, part * width : (part + 1) * width][:, own] for part in range(3))
+    query, key, value = attention_columns(model, 1, width, own)
     turns = [torch.linalg.qr(torch.randn(HEAD, HEAD))[0] for _ in pairs]
     query.copy_(sum((asked.T @ turn for (asked, _), turn in zip(pairs, turns, strict=True)), torch.zeros(())))
     key.copy_(sum((there.T @ turn for (_, there), turn in zip(pairs, turns, strict=True)), torch.zeros(())))
@@ -154,9 +125,4 @@ def _matching_head_(
         bias = model.get_parameter("transformer.h.1.attn.c_attn.bias")
         bias[own] = wanted_H / wanted_H.norm() @ turn * _AFTER
     value.copy_(carry_HD.T * _CARRY)
-    _weight(model, 1, "c_proj")[own] = carry_HD * _CARRY
-
-
-def _weight(model: GPT2LMHeadModel, block: int, name: str) -> Tensor:
-    """Weight [I, O] of one of a block's attention maps."""
-    return model.get_parameter(f"transformer.h.{block}.attn.{name}.weight")
+    attention_weight(model, 1, "c_proj")[own] = carry_HD * _CARRY

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from rankscope.rank.records import CalibrationRow, FunctionalRank, RequiredRank
+from rankscope.rank.required import doublings, holds
 from rankscope.stats.proportion import clopper_pearson
 
 ENOUGH_GAIN = 0.98
@@ -55,14 +56,11 @@ class Repeat:
     @property
     def covered(self) -> bool:
         """Whether the set holds the oracle's truth."""
-        high = self.required.high
-        return (self.required.low or 0) <= self.truth and (high is None or self.truth <= high)
+        return holds(self.required, self.truth)
 
     def doublings(self, largest: int) -> float:
-        """Width of the set in doublings of the rank; an open end reaches one doubling past the ranks tried."""
-        low = self.required.low or 1
-        high = self.required.high if self.required.high is not None else 2 * largest
-        return float(np.log2(max(high, low) / low))
+        """Width of the set; `largest` is the largest rank tried."""
+        return doublings(self.required, largest)
 
 
 def oracle_rank(gain_by_rank: dict[int, float], exact_gain: float, q: float) -> int:

@@ -2,11 +2,11 @@
 
 import numpy as np
 from jaxtyping import Float
-from scipy import stats
 
 from rankscope.base.errors import BadInput
 from rankscope.rank.functional import LEVEL, TruncationCurve, has_gain, smallest_kept
 from rankscope.stats.interval import Interval
+from rankscope.stats.over_items import t_ends
 from rankscope.stats.proportion import clopper_pearson
 
 ONE_TRAINING = "over items only, one training"
@@ -22,9 +22,7 @@ def mean_over_items(values_N: Float[np.ndarray, " N"], level: float = LEVEL) -> 
     Raises: BadInput for fewer than two items.
     """
     n_items = _n_items(values_N)
-    half = stats.t.ppf((1 + level) / 2, n_items - 1) * values_N.std(ddof=1) / np.sqrt(n_items)
-    mean = float(values_N.mean())
-    return _interval(mean, mean - half, mean + half, level, f"t, {ONE_TRAINING}", n_items)
+    return _interval(*t_ends(values_N, level), level, f"t, {ONE_TRAINING}", n_items)
 
 
 def difference_over_items(

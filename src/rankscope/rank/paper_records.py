@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from rankscope.base.atomic import write_json
 from rankscope.base.config import Config
-from rankscope.base.errors import BadFile
+from rankscope.rank.records import read_record
 from rankscope.stats.interval import Interval
 
 VERSION = 1
@@ -140,13 +140,4 @@ def write_paper_findings(path: Path, findings: HashPaperFindings) -> None:
 
 def read_paper_findings(path: Path) -> HashPaperFindings:
     """Reads findings; BadFile when the file is missing, malformed or of another version."""
-    try:
-        return HashPaperFindings.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise BadFile(f"{path} is missing: the study has not reached its findings yet. Run the study again.") from error
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise BadFile(
-            f"{path} is no findings file of hash_paper, version {VERSION} ({first['loc']}: {first['msg']}). "
-            "It may be truncated or of another version of rankscope; run the study again."
-        ) from error
+    return read_record(path, HashPaperFindings, f"no findings file of hash_paper, version {VERSION}")

@@ -1,7 +1,7 @@
 """What a rank study found: frozen, versioned, torch-free. The report reads these and nothing else."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
@@ -11,6 +11,7 @@ from rankscope.base.errors import BadFile
 from rankscope.stats.interval import Interval
 
 VERSION = 1
+Record = TypeVar("Record", bound=Config)
 
 SufficiencyVerdict = Literal["sufficient", "insufficient", "undecided"]
 RequiredVerdict = Literal[
@@ -331,13 +332,18 @@ def write_findings(path: Path, findings: StudyFindings) -> None:
 
 def read_findings(path: Path) -> StudyFindings:
     """Reads findings; BadFile when the file is missing, malformed or of another version."""
+    return read_record(path, StudyFindings, f"not a findings file of version {VERSION}")
+
+
+def read_record(path: Path, kind: type[Record], otherwise: str) -> Record:
+    """A record of that kind; BadFile when the file is missing, or is `otherwise`: malformed, or of another version."""
     try:
-        return StudyFindings.model_validate_json(path.read_text(encoding="utf-8"))
+        return kind.model_validate_json(path.read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise BadFile(f"{path} is missing: the study has not reached its findings yet. Run the study again.") from error
     except ValidationError as error:
         first = error.errors()[0]
         raise BadFile(
-            f"{path} is not a findings file of version {VERSION} ({first['loc']}: {first['msg']}). "
+            f"{path} is {otherwise} ({first['loc']}: {first['msg']}). "
             "It may be truncated or of another version of rankscope; run the study again."
         ) from error

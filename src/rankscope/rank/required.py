@@ -279,6 +279,18 @@ def required_rank(
     )
 
 
+def holds(found: RequiredRank, truth: int) -> bool:
+    """Whether the set holds that rank."""
+    return (found.low or 0) <= truth and (found.high is None or truth <= found.high)
+
+
+def doublings(found: RequiredRank, largest: int) -> float:
+    """Width of the set in doublings of the rank; an open end reaches one doubling past the largest rank tried."""
+    low = found.low or 1
+    high = found.high if found.high is not None else 2 * largest
+    return float(np.log2(max(high, low) / low))
+
+
 def _rank_on_curve(contrast_by_rank: dict[int, float]) -> int | None:
     """Smallest rank from which all larger ones have a contrast of at least 0."""
     found = None

@@ -12,9 +12,9 @@ from jaxtyping import Float
 from scipy import special
 
 from rankscope.base.seeds import numpy_stream
-from rankscope.rank.records import NullTest, RequiredRank, SimulatedSets
+from rankscope.rank.records import NullTest, SimulatedSets
 from rankscope.rank.recovery import gain_ratio
-from rankscope.rank.required import gain_contrast, required_rank
+from rankscope.rank.required import doublings, gain_contrast, holds, required_rank
 from rankscope.stats.crossed import crossed_interval
 from rankscope.stats.proportion import clopper_pearson
 
@@ -123,18 +123,6 @@ def true_rank(curve: tuple[float, ...]) -> int:
     return RANKS[first] if first < len(RANKS) else RANKS[-1] + 1
 
 
-def holds(found: RequiredRank, truth: int) -> bool:
-    """Whether the set holds the truth."""
-    return (found.low or 0) <= truth and (found.high is None or truth <= found.high)
-
-
-def doublings(found: RequiredRank) -> float:
-    """Width of the set in doublings of the rank; an open end reaches one doubling past the ranks tried."""
-    low = found.low or 1
-    high = 2 * RANKS[-1] if found.high is None else found.high
-    return float(np.log2(max(high, low) / low))
-
-
 def simulated_sets(n_curves: int, seed: int = 0, families: tuple[Family, ...] = FAMILIES) -> tuple[SimulatedSets, ...]:
     """How often the 95 % sets of required rank hold the truth, a row per family of `n_curves` curves each."""
     return tuple(_sets_of(family, n_curves, seed) for family in families)
@@ -149,7 +137,7 @@ def _sets_of(family: Family, n_curves: int, seed: int) -> SimulatedSets:
         scores = arm_scores(random, means, family.effects, (family.n_seeds, N_ITEMS), family.is_share)
         found = required_rank({rank: scores[f"{rank}"] for rank in RANKS}, scores["dense"], None, scores["base"][0], Q)
         covered += holds(found, true_rank(curve))
-        widths.append(doublings(found))
+        widths.append(doublings(found, RANKS[-1]))
     low, high = clopper_pearson(covered, n_curves)
     return SimulatedSets(
         family=family.name,

@@ -19,7 +19,7 @@ def share_over_items(right_SN: Shaped[np.ndarray, "S N"]) -> Interval:
         low, high = wilson(int(right_SN.sum()), n_items, LEVEL)
         estimate, method = by_seed[0], f"Wilson over {n_items} items, one seed"
     else:
-        estimate, low, high = _t_ends(right_SN.mean(0))
+        estimate, low, high = t_ends(right_SN.mean(0))
         low, high, method = max(low, 0.0), min(high, 1.0), f"t over {n_items} items, seeds as they are"
     return Interval(
         estimate=estimate, low=low, high=high, method=method, n_seeds=n_seeds, n_items=n_items, by_seed=by_seed
@@ -31,7 +31,7 @@ def paired_over_items(first_SN: Shaped[np.ndarray, "S N"], second_SN: Shaped[np.
     n_seeds, n_items = _shape(first_SN)
     if first_SN.shape[1] != second_SN.shape[1]:
         raise BadInput(f"Paired scores need the same items, not {first_SN.shape[1]} and {second_SN.shape[1]}.")
-    estimate, low, high = _t_ends(first_SN.mean(0) - second_SN.mean(0))
+    estimate, low, high = t_ends(first_SN.mean(0) - second_SN.mean(0))
     method = f"paired t over {n_items} items"
     return Interval(estimate=estimate, low=low, high=high, method=method, n_seeds=n_seeds, n_items=n_items)
 
@@ -58,9 +58,9 @@ def _shape(values_SN: np.ndarray) -> tuple[int, int]:
     return int(values_SN.shape[0]), int(values_SN.shape[1])
 
 
-def _t_ends(values_N: np.ndarray) -> tuple[float, float, float]:
-    """Mean and the ends of its 95 % t interval."""
+def t_ends(values_N: np.ndarray, level: float = LEVEL) -> tuple[float, float, float]:
+    """Mean and the ends of its t interval over items."""
     values_N = values_N.astype(float)
     mean = float(values_N.mean())
-    half = float(stats.t.ppf((1 + LEVEL) / 2, len(values_N) - 1) * values_N.std(ddof=1) / np.sqrt(len(values_N)))
+    half = float(stats.t.ppf((1 + level) / 2, len(values_N) - 1) * values_N.std(ddof=1) / np.sqrt(len(values_N)))
     return mean, mean - half, mean + half

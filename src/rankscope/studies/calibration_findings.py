@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from rankscope.adapters.planted import oracle_truncation, second_moments, teacher_of
@@ -25,10 +24,10 @@ from rankscope.rank.calibration import (
 )
 from rankscope.rank.estimator_scores import AS_TUNED, Estimated, estimator_scores, mean_estimates
 from rankscope.rank.records import CalibrationRow, EstimatorScore, SkillFindings, StudyFindings
-from rankscope.spectra.estimators import ESTIMATORS, EmptySpectrum, absolute_count, noise_cut_rank
+from rankscope.spectra.estimators import ESTIMATORS, absolute_count, noise_cut_rank
 from rankscope.spectra.low_rank_svd import singular_values, square_root
 from rankscope.stats.proportion import clopper_pearson
-from rankscope.studies.findings import SkillTables, whole_seeds
+from rankscope.studies.findings import SkillTables, estimate_of, whole_seeds
 from rankscope.studies.plan import SkillPlan, StudyPlan
 from rankscope.studies.scoring import items_to_test, planted_teacher
 from rankscope.tasks.catalog import load_task, split_name
@@ -41,6 +40,7 @@ SUMMARY = "summary.json"
 WEIGHTED = (", weighted by the input", ("energy .90", "energy .99", "entropy", "stable", "participation", "N(1e-3)"))
 """Estimators that are also taken of the spectrum weighted by the second moment of the site's input."""
 Q = 0.9
+Estimator = Callable[[Tensor], float | None]
 
 
 class Oracle:
@@ -173,25 +173,15 @@ def estimates_of(weights: AdapterWeights, roots: Mapping[str, Tensor]) -> dict[s
     weighted = [singular_values(f.A_RI.double() @ roots[site], f.B_OR, f.s).numpy() for site, f in weights.items()]
     shapes = [(f.B_OR.shape[0], f.A_RI.shape[1]) for f in weights.values()]
     suffix, chosen = WEIGHTED
-    estimates = mean_estimates(plain, {name: _of_values(estimator) for name, estimator in ESTIMATORS.items()})
-    estimates |= mean_estimates(plain, {"count above 1e-5": _of_values(absolute_count)})
-    estimates |= mean_estimates(weighted, {f"{name}{suffix}": _of_values(ESTIMATORS[name]) for name in chosen})
+    on_plain: dict[str, Estimator] = {**ESTIMATORS, "count above 1e-5": absolute_count}
     if len(set(shapes)) == 1:
-        cut = partial(noise_cut_rank, shape_OI=shapes[0])
-        estimates |= mean_estimates(plain, {"noise cut": _of_values(cut)})
-    return estimates
+        on_plain["noise cut"] = partial(noise_cut_rank, shape_OI=shapes[0])
+    on_weighted: dict[str, Estimator] = {f"{name}{suffix}": ESTIMATORS[name] for name in chosen}
+    return _means(plain, on_plain) | _means(weighted, on_weighted)
 
 
-def _of_values(estimator: Callable[[Tensor], float | None]) -> Callable[[np.ndarray], float | None]:
-    """The estimator on an array; 0 for an update that is zero."""
-
-    def estimate(values: np.ndarray) -> float | None:
-        try:
-            return estimator(torch.from_numpy(values))
-        except EmptySpectrum:
-            return 0.0
-
-    return estimate
+def _means(spectra: list[np.ndarray], estimators: dict[str, Estimator]) -> dict[str, float]:
+    return mean_estimates(spectra, {name: partial(estimate_of, one) for name, one in estimators.items()})
 
 
 def write_summary(folder: Path, findings: StudyFindings) -> None:

@@ -4,6 +4,7 @@ import functools
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import polars as pl
@@ -40,6 +41,7 @@ SHARES = (0.9, 0.95)
 IMPROVING = 0.01
 """A cell that gains more than this over its last fifth has not converged (in nats for planted skills)."""
 _ROUNDING = 1e-9
+Estimate = TypeVar("Estimate", bound=float | None)
 
 
 @dataclass(frozen=True)
@@ -278,7 +280,7 @@ def _spectral(arm: LoraSpec, tables: SkillTables, seeds: tuple[int, ...]) -> Spe
     spectra = [_spectra(tables.folders[arm.label, seed]) for seed in seeds]
     sites = list(spectra[0])
     estimates = {
-        name: np.array([[_estimate(estimator, found[site]) for site in sites] for found in spectra])
+        name: np.array([[estimate_of(estimator, found[site]) for site in sites] for found in spectra])
         for name, estimator in ESTIMATORS.items()
     }
     return SpectralSummary(
@@ -298,7 +300,8 @@ def _spectra(folder: Path) -> dict[str, np.ndarray]:
     return {site: singular_values(f.A_RI, f.B_OR, f.s).numpy() for site, f in weights.items()}
 
 
-def _estimate(estimator: Callable[[Tensor], float], values: np.ndarray) -> float:
+def estimate_of(estimator: Callable[[Tensor], Estimate], values: np.ndarray) -> Estimate | float:
+    """The estimator of an array of singular values; 0 for an update that is zero."""
     try:
         return estimator(torch.from_numpy(values))
     except EmptySpectrum:
