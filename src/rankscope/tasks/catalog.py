@@ -5,11 +5,13 @@ from typing import Protocol, runtime_checkable
 
 from rankscope.base.errors import BadInput, UnknownName, near_matches
 from rankscope.tasks.encode import Tokenizer, encode
+from rankscope.tasks.encode_roles import roles_of_items
 from rankscope.tasks.encoded import EncodedItems
 from rankscope.tasks.jsonl import JsonlTask
 from rankscope.tasks.paper import KINDS, PaperKnobs, PaperTask
 from rankscope.tasks.planted import PlantedTask
 from rankscope.tasks.relabel import RelabelTask
+from rankscope.tasks.roles import RoleTable
 from rankscope.tasks.twins import TwinKnobs, TwinTask
 from rankscope.tasks.word_items import WordItems
 
@@ -95,6 +97,22 @@ def twin_knobs(name: str, knobs: dict[str, str]) -> TwinKnobs:
     if knobs.get("lines") == "none":
         values["lines"] = None
     return TwinKnobs.parse(name, values)
+
+
+def load_role_items(
+    task: str, split: str, n: int, data_seed: int, tokenizer: Tokenizer
+) -> tuple[EncodedItems, RoleTable | None]:
+    """The items of `load_items` with their roles, aligned with the same tokens; None for a task that has no roles.
+
+    Raises: BadFile for a file whose roles can not be read; NotSupported for a tokenizer that is not a fast one.
+    """
+    items = load_items(task, split, n, data_seed, tokenizer)
+    loaded = load_task(task)
+    if isinstance(loaded, JsonlTask):
+        return items, loaded.roles(items, tokenizer)
+    if isinstance(loaded, PaperTask):
+        return items, None
+    return items, roles_of_items(loaded.items(split, n, data_seed), items, tokenizer)
 
 
 def load_items(task: str, split: str, n: int, data_seed: int, tokenizer: Tokenizer) -> EncodedItems:

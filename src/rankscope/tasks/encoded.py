@@ -5,11 +5,13 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Bool, Int, UInt
+from jaxtyping import Bool, Int, UInt, UInt8
 
 from rankscope.base.errors import BadInput
 
 NO_TOKEN = -1
+SECTIONS = ("prompt", "trace", "answer", "stop", "padding")
+"""Where in its item a token stands, in this order."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,13 @@ class EncodedItems:
         """True where a token belongs to the completion."""
         at_T = np.arange(self.tokens_NT.shape[1])
         return (at_T >= self.n_prompt_N[:, None]) & (at_T < self.n_tokens_N[:, None])
+
+    @property
+    def sections_NT(self) -> UInt8[np.ndarray, "N T"]:
+        """Index into SECTIONS of every token; distilled items, which have no answer, are prompt and trace."""
+        at_T = np.arange(self.tokens_NT.shape[1])
+        borders = (self.n_prompt_N, self.answer_start_N, self.answer_end_N, self.n_tokens_N)
+        return np.asarray(sum(at_T >= border_N[:, None] for border_N in borders), dtype=np.uint8)
 
     @property
     def chance_N(self) -> np.ndarray | None:

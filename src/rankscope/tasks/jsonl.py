@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,10 @@ import numpy as np
 from rankscope.base.errors import BadFile, BadInput, UnknownName
 from rankscope.base.seeds import numpy_stream
 from rankscope.tasks.encode import Tokenizer, encode_text
+from rankscope.tasks.encode_roles import spread_roles
 from rankscope.tasks.encoded import EncodedItems
+from rankscope.tasks.jsonl_roles import read_spans, span_roles
+from rankscope.tasks.roles import RoleTable
 from rankscope.tasks.text import TextItem
 
 _SHARE_OF_256 = {"test": range(26), "validation": range(26, 52), "train": range(52, 256)}
@@ -27,7 +30,10 @@ def split_of(prompt: str) -> str:
 
 @dataclass(frozen=True)
 class JsonlTask:
-    """One JSON object per line: `prompt`, `answer`, perhaps `trace` and `candidates`; other keys are left out."""
+    """One JSON object per line: `prompt`, `answer`, perhaps `trace` and `candidates`; `roles` are read when asked for.
+
+    Other keys are left out.
+    """
 
     path: Path
 
@@ -39,16 +45,31 @@ class JsonlTask:
     @cached_property
     def texts(self) -> list[TextItem]:
         """Every line. Raises BadFile naming the first line that is not an item."""
+        items = [_item(_object(line, where), where) for line, where in self._lines()]
+        if not items:
+            raise BadFile(f"{self.path} holds no items; expected one JSON object per line with prompt and answer.")
+        return items
+
+    @cached_property
+    def texts_with_roles(self) -> list[TextItem] | None:
+        """Every line with its `roles` as spans; None when no line has any. Raises BadFile naming a line's fault."""
+        values = [_object(line, where).get("roles") for line, where in self._lines()]
+        if not any(values):
+            return None
+        return [
+            replace(text, spans=read_spans(value or [], len(text.full), where))
+            for text, value, (_, where) in zip(self.texts, values, self._lines(), strict=True)
+        ]
+
+    def _lines(self) -> list[tuple[str, str]]:
+        """Every line that is not blank, and where it stands."""
         try:
             lines = self.path.read_text(encoding="utf-8-sig").split("\n")
         except (FileNotFoundError, NotADirectoryError):
             raise UnknownName(f"There is no file {self.path}.") from None
         except (UnicodeDecodeError, IsADirectoryError) as error:
             raise BadFile(f"{self.path} is not a UTF-8 text file ({error}).") from None
-        items = [_item(line, f"{self.path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
-        if not items:
-            raise BadFile(f"{self.path} holds no items; expected one JSON object per line with prompt and answer.")
-        return items
+        return [(line, f"{self.path}, line {number}") for number, line in enumerate(lines, 1) if line.strip()]
 
     def rows(self, split: str) -> list[int]:
         """Line indices of a split, in file order."""
@@ -70,8 +91,19 @@ class JsonlTask:
         chosen = rows[:n]
         return encode_text([self.texts[row] for row in chosen], tokenizer, self.name, split, np.array(chosen))
 
+    def roles(self, encoded: EncodedItems, tokenizer: Tokenizer) -> RoleTable | None:
+        """Roles of encoded lines, aligned with their tokens; None when the file has none.
 
-def _item(line: str, where: str) -> TextItem:
+        Surfaces and tags are those of the whole file. Raises BadFile for spans that can not be.
+        """
+        texts = self.texts_with_roles
+        if texts is None:
+            return None
+        words = span_roles(texts, str(self.path))
+        return spread_roles(words.take(encoded.item_ids_N), encoded, tokenizer)
+
+
+def _object(line: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError) as error:
@@ -79,6 +111,10 @@ def _item(line: str, where: str) -> TextItem:
         raise BadFile(f"{where}: not JSON ({reason}). Expected an object with prompt and answer.") from None
     if not isinstance(value, dict):
         raise BadFile(f"{where}: expected a JSON object with prompt and answer, not {type(value).__name__}.")
+    return value
+
+
+def _item(value: dict[str, Any], where: str) -> TextItem:
     trace, candidates = value.get("trace"), value.get("candidates") or []
     answer = _text(value, "answer", where)
     if trace is not None and not isinstance(trace, str):

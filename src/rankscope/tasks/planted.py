@@ -6,7 +6,7 @@ import numpy as np
 
 from rankscope.base.vocabulary import ID
 from rankscope.tasks.planted_spec import PlantedSpec
-from rankscope.tasks.roles import TAGS, RoleTable
+from rankscope.tasks.roles import TAGS
 from rankscope.tasks.twins import TwinKnobs, TwinTask
 from rankscope.tasks.word_items import WordItems
 
@@ -47,7 +47,7 @@ class PlantedTask:
         n_tokens_N = (whole.codes_NT == ID["Start:"]).argmax(1)
         width = int(n_tokens_N.max())
         tags_NT = whole.roles.tags_NT[:, :width] & _MAP_TAGS
-        roles = RoleTable(whole.roles.surface_NT[:, :width], tags_NT, whole.roles.known_from_NG)
+        roles = replace(whole.roles, surface_NT=whole.roles.surface_NT[:, :width], tags_NT=tags_NT)
         return replace(
             whole,
             codes_NT=whole.codes_NT[:, :width],

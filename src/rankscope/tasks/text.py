@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rankscope.base.vocabulary import ID, STOP
-from rankscope.tasks.roles import TAGS
 from rankscope.tasks.word_items import NO_CODE, WordItems
 from rankscope.tasks.words import layout
 
@@ -73,6 +72,6 @@ def _spans(items: WordItems, row: int, places: list[tuple[int, int]]) -> Iterato
     known = items.roles.known_from_NG[row]
     for token, (start, end) in enumerate(places):
         surface, tags = items.roles.names(row, token)
-        known_tags = [(tag, int(known[TAGS.index(tag)])) for tag in tags]
+        known_tags = [(tag, int(known[items.roles.tags.index(tag)])) for tag in tags]
         told = [(tag, places[at][0]) for tag, at in known_tags if at < len(places)]
         yield RoleSpan(start, end, surface, tuple(tag for tag, _ in told), tuple(at for _, at in told))

@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Int
 
 from rankscope.base.vocabulary import ID, PAD
-from rankscope.tasks.roles import RoleTable
+from rankscope.tasks.roles import RoleTable, concatenate_roles
 
 NO_CODE = -1
 
@@ -37,11 +37,10 @@ class WordItems:
 
     def take(self, rows: Any) -> "WordItems":
         """The given rows, in that order."""
-        roles = RoleTable(**{f.name: getattr(self.roles, f.name)[rows] for f in fields(self.roles)})
         arrays = {f.name: getattr(self, f.name) for f in fields(self)}
         taken = {name: value[rows] for name, value in arrays.items() if isinstance(value, np.ndarray)}
         groups = {name: labels[rows] for name, labels in self.groups.items()}
-        return WordItems(**(arrays | taken | {"roles": roles, "groups": groups}))
+        return WordItems(**(arrays | taken | {"roles": self.roles.take(rows), "groups": groups}))
 
 
 def pad_width(array_NT: np.ndarray, width: int, fill: int) -> np.ndarray:
@@ -65,11 +64,7 @@ def concatenate(parts: list[WordItems]) -> WordItems:
         n_tokens_N=np.concatenate([part.n_tokens_N for part in parts]),
         answer_at_N=np.concatenate([part.answer_at_N for part in parts]),
         candidates_NC=np.concatenate([pad_width(part.candidates_NC, n_candidates, NO_CODE) for part in parts]),
-        roles=RoleTable(
-            surface_NT=np.concatenate([pad_width(part.roles.surface_NT, width, 0) for part in parts]),
-            tags_NT=np.concatenate([pad_width(part.roles.tags_NT, width, 0) for part in parts]),
-            known_from_NG=np.concatenate([part.roles.known_from_NG for part in parts]),
-        ),
+        roles=concatenate_roles([part.roles for part in parts]),
         item_ids_N=np.concatenate([part.item_ids_N for part in parts]),
         groups={name: np.concatenate([part.groups[name] for part in parts]) for name in first.groups},
         objective=first.objective,

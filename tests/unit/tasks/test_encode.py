@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from subwords import subword_tokenizer
 from transformers import PreTrainedTokenizerFast
 
 from rankscope.base.errors import BadInput
@@ -25,18 +25,7 @@ def words() -> PreTrainedTokenizerFast:
 
 @pytest.fixture(scope="module")
 def subwords() -> PreTrainedTokenizerFast:
-    """A byte-level BPE tokenizer trained on items."""
-    core = Tokenizer(models.BPE())
-    core.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    core.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=400,
-        special_tokens=["<eos>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    core.train_from_iterator((item.full for item in text_items(load_task(NAMES[1]).items("train", 200, 0))), trainer)
-    return PreTrainedTokenizerFast(tokenizer_object=core, eos_token="<eos>", clean_up_tokenization_spaces=False)
+    return subword_tokenizer()
 
 
 @pytest.mark.parametrize("name", NAMES)
