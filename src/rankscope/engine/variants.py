@@ -1,6 +1,6 @@
 """Several adapters on one base at once, for reading: a pass over a batch gives the logits of each."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,31 +11,75 @@ from rankscope.adapters.attach import check_fits_model
 from rankscope.adapters.weights import AdapterWeights
 from rankscope.engine.low_rank import LowRankOp, RowFactors
 from rankscope.engine.model import DecoderModel
-from rankscope.lm.decoder import Kept, SiteOp
+from rankscope.lm.decoder import Kept, SiteOp, Tap
 from rankscope.lm.read_decoder import read_decoder
 
 
 class Variants:
     """K adapters of any ranks and sites (none at all is the base), as rows of one forward pass."""
 
-    def __init__(self, model: PreTrainedModel, adapters: Sequence[AdapterWeights]) -> None:
-        """Raises BadInput for a site that the model lacks, or factors of another shape."""
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        adapters: Sequence[AdapterWeights],
+        offsets: Sequence[Mapping[str, Tensor]] = (),
+    ) -> None:
+        """`offsets`, one mapping per adapter: what is added to a site's output at every token, besides its update.
+
+        Raises BadInput for a site that the model lacks, or factors of another shape.
+        """
+        assert not offsets or len(offsets) == len(adapters)
         for adapter in adapters:
             check_fits_model(model, adapter)
         self.n_rows = len(adapters)
         self._decoder = read_decoder(model)
         self._ops = _ops(adapters, self._decoder.embedding_VD)
+        self._taps = _offset_taps(offsets, self._decoder.embedding_VD)
         self.model = DecoderModel(model, self._ops)
         """The base with all of them at work: logits [K, N, T, V], or [N, T, V] where none changes anything."""
 
     @torch.no_grad()
-    def logits(self, tokens_NT: Int[Tensor, "N T"], wanted_NT: Bool[Tensor, "N T"]) -> Float[Tensor, "K P V"]:
-        """Every adapter's logits at the wanted positions, in row order."""
+    def logits(
+        self,
+        tokens_NT: Int[Tensor, "N T"],
+        wanted_NT: Bool[Tensor, "N T"],
+        start_layer: int = 0,
+        residual_NTD: Float[Tensor, "N T D"] | None = None,
+    ) -> Float[Tensor, "K P V"]:
+        """Every adapter's logits at the wanted positions, in row order.
+
+        Where all of them agree below `start_layer`, the residual there may be given instead of being computed.
+        """
         kept = Kept.of(wanted_NT)
-        hidden = self._decoder.forward(tokens_NT, site_ops=self._ops, kept=kept)
+        hidden = self._decoder.forward(
+            tokens_NT if residual_NTD is None else None,
+            start_layer=start_layer,
+            residual=residual_NTD,
+            site_ops=self._ops,
+            taps=self._taps,
+            kept=kept,
+        )
         if hidden.ndim == 3:
             hidden = hidden.expand(self.n_rows, *hidden.shape)
         return self._decoder.logits(hidden[:, kept.is_wanted_NA])
+
+
+def _offset_taps(offsets: Sequence[Mapping[str, Tensor]], like: Tensor) -> dict[str, Tap]:
+    """One tap per site that any row shifts; a row without an offset there gets zeros."""
+    shifts: dict[str, Tensor] = {}
+    for row, offset in enumerate(offsets):
+        for site, shift_O in offset.items():
+            rows_KO = shifts.setdefault(site, like.new_zeros(len(offsets), len(shift_O)))
+            rows_KO[row] = shift_O.detach().to(like)
+    return {site: _shifting(rows_KO) for site, rows_KO in shifts.items()}
+
+
+def _shifting(shift_KO: Float[Tensor, "K O"]) -> Tap:
+    def tap(_x: Tensor, y: Tensor) -> Tensor:
+        """The output [N, T, O] or [K, N, T, O], each row shifted."""
+        return y + shift_KO[:, None, None].to(y.dtype)
+
+    return tap
 
 
 def _ops(adapters: Sequence[AdapterWeights], like: Tensor) -> dict[str, SiteOp]:

@@ -55,7 +55,7 @@ def iter_completion_logits(model: nn.Module, items: EncodedItems, batch_size: in
     Raises: BadInput when an item has no completion or no prompt.
     """
     check_completions(items)
-    for rows_M in _batches(items, batch_size, n_words(model)):
+    for rows_M in length_batches(items, batch_size, n_words(model)):
         yield completion_logits(model, items, rows_M)
 
 
@@ -64,8 +64,8 @@ def iter_variant_logits(
 ) -> Iterator[list[CompletionLogits]]:
     """Completion logits of every variant, batch by batch; `model` is their base, and says where inputs go."""
     check_completions(items)
-    for rows_M in _batches(items, max(1, batch_size // variants.n_rows), n_words(model) * variants.n_rows):
-        batch = _Batch.of(items, rows_M)
+    for rows_M in length_batches(items, max(1, batch_size // variants.n_rows), n_words(model) * variants.n_rows):
+        batch = CompletionBatch.of(items, rows_M)
         device = model_device(model)
         logits_KPV = variants.logits(batch.read_MT.to(device), batch.wanted_MT.to(device)).float()
         yield [batch.with_logits(logits_PV, device) for logits_PV in logits_KPV]
@@ -75,7 +75,7 @@ def completion_logits(
     model: nn.Module, items: EncodedItems, rows_M: Int[np.ndarray, " M"] | slice = slice(None)
 ) -> CompletionLogits:
     """Completion logits of the given rows as one batch, in that order."""
-    batch = _Batch.of(items, np.arange(len(items))[rows_M])
+    batch = CompletionBatch.of(items, np.arange(len(items))[rows_M])
     device = model_device(model)
     known = getattr(model, "prefix_identity", None)
     named_M = batch.rows_M if known is not None and known == items.tokens_hash else None
@@ -84,7 +84,7 @@ def completion_logits(
 
 
 @dataclass(frozen=True)
-class _Batch:
+class CompletionBatch:
     """Rows of items as a model reads them, and where their completion tokens are predicted."""
 
     rows_M: Int[np.ndarray, " M"]
@@ -93,7 +93,8 @@ class _Batch:
     """True where a token belongs to the completion."""
 
     @classmethod
-    def of(cls, items: EncodedItems, rows_M: Int[np.ndarray, " M"]) -> "_Batch":
+    def of(cls, items: EncodedItems, rows_M: Int[np.ndarray, " M"]) -> "CompletionBatch":
+        """The given rows, cut to the longest of them."""
         batch = items.take(rows_M)
         n_read = int(batch.n_tokens_N.max())
         read_MT = np.arange(n_read) < batch.n_tokens_N[:, None]
@@ -111,6 +112,7 @@ class _Batch:
         return torch.from_numpy(self.mask_MT[:, 1:])
 
     def with_logits(self, logits_PV: Float[Tensor, "P V"], device: torch.device) -> CompletionLogits:
+        """The same positions with what a model gave for them."""
         owner_P, position_P = np.nonzero(self.mask_MT)
         return CompletionLogits(
             rows_M=self.rows_M,
@@ -160,7 +162,8 @@ def n_words(model: nn.Module) -> int:
     return 1 if config is None else int(config.get_text_config().vocab_size)
 
 
-def _batches(items: EncodedItems, batch_size: int, n_vocabulary: int) -> Iterator[Int[np.ndarray, " M"]]:
+def length_batches(items: EncodedItems, batch_size: int, n_vocabulary: int) -> Iterator[Int[np.ndarray, " M"]]:
+    """Rows in batches of like length, smaller ones where logits would take too much memory."""
     order_N = np.lexsort((items.n_prompt_N, items.n_tokens_N))
     longest = int((items.n_tokens_N - items.n_prompt_N).max())
     n_rows = max(1, min(batch_size, LOGITS_PER_BATCH // (longest * n_vocabulary)))

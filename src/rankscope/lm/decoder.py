@@ -257,11 +257,22 @@ class Decoder:
             residual = kept.rows_of(residual)
         return self.norm(residual)
 
-    def below(self, tokens: Int[Tensor, "*N T"], layer: int) -> Float[Tensor, "*N T D"]:
-        """The residual below a layer: what the frozen prefix gives."""
-        residual = self.embed(tokens)
-        run = _Run(self, NO_OPS, NO_TAPS, None, residual, 0)
-        for index in range(layer):
+    def below(
+        self,
+        tokens: Int[Tensor, "*N T"] | None,
+        layer: int,
+        *,
+        start_layer: int = 0,
+        residual: Float[Tensor, "*N T D"] | None = None,
+        site_ops: Mapping[str, SiteOp] = NO_OPS,
+    ) -> Float[Tensor, "*K T D"]:
+        """The residual below a layer, at all positions, from tokens or from the residual below `start_layer`."""
+        if residual is None:
+            assert tokens is not None
+            assert start_layer == 0
+            residual = self.embed(tokens)
+        run = _Run(self, site_ops, NO_TAPS, None, residual, 0)
+        for index in range(start_layer, layer):
             residual = run.block(index, residual, None)
         return residual
 

@@ -1,7 +1,9 @@
 """Sites: the linear maps of a base, by module path, chosen by glob."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from typing import Literal
 
 from torch import nn
 from transformers import PreTrainedModel
@@ -54,3 +56,27 @@ def _suggestions(paths: Sequence[str]) -> set[str]:
     """The paths themselves, and globs over their last one and two components."""
     tails = {f"*.{'.'.join(path.split('.')[-n:])}" for path in paths for n in (1, 2)}
     return tails | set(paths)
+
+
+@dataclass(frozen=True)
+class SitePlace:
+    """Where a site stands, as far as its path tells."""
+
+    layer: int | None
+    """The first number in the path; None where there is none."""
+    kind: str
+    """What stands after the layer, such as `mlp.up_proj`: the same map of every layer has the same kind."""
+
+    @property
+    def part(self) -> Literal["attention", "mlp"]:
+        """Attention where the path says so, else MLP."""
+        return "attention" if "att" in self.kind.lower() else "mlp"
+
+
+def place_of(site: str) -> SitePlace:
+    """Layer and kind of a site. Check: `transformer.h.3.attn.c_proj` is `attn.c_proj` of layer 3."""
+    steps = site.split(".")
+    at = next((index for index, step in enumerate(steps) if step.isdigit()), None)
+    if at is None or at == len(steps) - 1:
+        return SitePlace(None, site)
+    return SitePlace(int(steps[at]), ".".join(steps[at + 1 :]))

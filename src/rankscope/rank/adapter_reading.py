@@ -14,8 +14,9 @@ from rankscope.rank.functional import (
     has_gain,
     truncation_curve,
 )
-from rankscope.rank.over_items import difference_over_items, functional_rank_over_items
+from rankscope.rank.over_items import functional_rank_over_items
 from rankscope.rank.required import reference_scores
+from rankscope.stats.over_items import difference_over_items
 
 
 def adapter_reading(

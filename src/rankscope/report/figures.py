@@ -330,7 +330,7 @@ def rate_layers(found: RateMap, rates: Sequence[float]) -> list[Spec]:
     ]
 
 
-def specification(layers: list[Spec], right: int, width: int, height: int) -> Spec:
+def specification(layers: list[Spec], right: int, width: int, height: int, left: int = 52) -> Spec:
     """A whole Vega-Lite specification of known outer size."""
     muted, grid, font = TINTS["muted"], TINTS["grid"], "sans-serif"
     axis = {
@@ -343,16 +343,16 @@ def specification(layers: list[Spec], right: int, width: int, height: int) -> Sp
         "width": width,
         "height": height,
         "background": "transparent",
-        "padding": {"left": 52, "right": right, "top": 10, "bottom": 44},
+        "padding": {"left": left, "right": right, "top": 10, "bottom": 44},
         "autosize": {"type": "none"},
         "config": {"axis": axis, "view": {"stroke": None}, "text": {"font": font}},
         "layer": layers,
     }
 
 
-def to_svg(layers: list[Spec], right: int, width: int = WIDTH, height: int = HEIGHT) -> str:
+def to_svg(layers: list[Spec], right: int, width: int = WIDTH, height: int = HEIGHT, left: int = 52) -> str:
     """The layers as inline SVG: real text, colours from CSS, no ids, nothing read aloud twice."""
-    return themed(vl_convert.vegalite_to_svg(specification(layers, right, width, height)))
+    return themed(vl_convert.vegalite_to_svg(specification(layers, right, width, height, left)))
 
 
 def themed(svg: str) -> str:

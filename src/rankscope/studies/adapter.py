@@ -17,9 +17,9 @@ from rankscope.lm.bases import Base
 from rankscope.rank.adapter_reading import adapter_reading
 from rankscope.rank.adapter_records import AdapterReading, ScoreName
 from rankscope.rank.functional import CONTROLS, Control, Probe, truncation_curves
-from rankscope.rank.over_items import difference_over_items
 from rankscope.rank.required import reference_scores
 from rankscope.stats.interval import Interval
+from rankscope.stats.over_items import difference_over_items
 from rankscope.studies.findings import SHARES
 from rankscope.studies.held_out import HeldOut
 

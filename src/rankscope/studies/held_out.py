@@ -9,9 +9,10 @@ from rankscope.base.errors import BadInput
 from rankscope.evals.teacher_forced import Teacher
 from rankscope.lm.bases import Base
 from rankscope.studies.scoring import SCORING_SEED, planted_teacher
-from rankscope.tasks.catalog import load_items, load_task
+from rankscope.tasks.catalog import load_items, load_role_items, load_task
 from rankscope.tasks.encoded import EncodedItems, check_fits
 from rankscope.tasks.jsonl import JsonlTask
+from rankscope.tasks.roles import RoleTable
 
 
 @dataclass(frozen=True)
@@ -56,3 +57,13 @@ def held_out(task: str, base: Base, n: int, split: str = "test", fewest: int = 2
     """`held_out_items` with their teacher."""
     items = held_out_items(task, base, n, split, fewest)
     return HeldOut(items, planted_teacher(base, items))
+
+
+def held_out_roles(task: str, base: Base, n: int, fewest: int = 2) -> tuple[EncodedItems, RoleTable | None]:
+    """The test items of `held_out_items` with the roles of their tokens; None where the task has none."""
+    items = held_out_items(task, base, n, fewest=fewest)
+    if items.objective != "answer":
+        raise BadInput(
+            f"{task} imitates a teacher and has no answers; ablations are read at answers. Use another task."
+        )
+    return load_role_items(task, "test", len(items), SCORING_SEED, base.tokenizer)

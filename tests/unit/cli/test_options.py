@@ -5,6 +5,7 @@ import typer.main
 from rankscope.cli.main import app
 
 PINNED = {
+    "ablate": "ADAPTERS --base --task --items --screen --directions --seed --out --device --json",
     "base build": "NAME --out",
     "base list": "--json",
     "base show": "NAME --json",

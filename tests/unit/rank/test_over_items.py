@@ -9,7 +9,8 @@ from scipy import stats
 
 from rankscope.base.errors import BadInput
 from rankscope.rank.functional import TruncationCurve, smallest_kept
-from rankscope.rank.over_items import difference_over_items, functional_rank_over_items, mean_over_items
+from rankscope.rank.over_items import functional_rank_over_items
+from rankscope.stats.over_items import difference_over_items, mean_over_items
 
 KS = (0.0, 1.0, 2.0, 4.0)
 

@@ -1,0 +1,129 @@
+"""What ablations found: frozen and torch-free. Pages and tables read these and nothing else."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+
+from rankscope.base.atomic import write_json
+from rankscope.base.config import Config
+from rankscope.base.errors import BadFile
+from rankscope.stats.interval import Interval
+
+ABLATION_FILE = "ablation.json"
+
+How = Literal["zero", "mean", "keep only"]
+"""Taken out; held at what it adds for its mean input; everything else taken out."""
+
+
+class Ablation(Config):
+    """One group of sites, or one direction, and what doing that to it costs."""
+
+    unit: Literal["site", "kind", "layer", "block", "part", "direction"]
+    name: str
+    how: How
+    layer: int | None
+    """Of a site, a direction or a layer."""
+    kind: str | None
+    """Of a site, a direction or a kind of map."""
+    n_sites: int
+    kl: Interval
+    """KL(whole || changed) in nats per completion token."""
+    floor: float
+    """99th percentile of the KL of draws that change no function, from the same layer on: rounding."""
+    exact_loss: Interval
+    """Share of items lost by exact output; below 0 where some are won."""
+    nats_loss: Interval
+    """Log-probability of the completion lost, per item."""
+    random_kl: float | None = None
+    """KL of a random shift as large as the update taken out; None where none was drawn."""
+    excess: Interval | None = None
+    """kl - random_kl, paired by item and adapter."""
+    p: float | None = None
+    """Smallest error at which the excess is above 0, corrected by Holm over the ablations of a unit and how."""
+    attributed: float | None = None
+    """First-order guess of nats_loss."""
+
+    @property
+    def below_resolution(self) -> bool:
+        """Whether the KL could be rounding."""
+        return self.kl.estimate <= self.floor
+
+    @property
+    def significant(self) -> bool:
+        """Whether taking it out moves the model more than a random shift of its size, at 5 %."""
+        return self.p is not None and self.p <= 0.05 and not self.below_resolution
+
+
+class RoleEffect(Config):
+    """KL of one ablation at the tokens of one role."""
+
+    unit: str
+    name: str
+    how: How
+    role: str
+    """`section trace`, `surface step` or `tag on_path`: of the token that is predicted."""
+    kl: float
+    """Nats per token of that role."""
+    n_tokens: int
+
+
+class Screen(Config):
+    """How well first-order attribution foretells what single ablations cost."""
+
+    n: int
+    rank_correlation: float | None
+    """Spearman's, between attributed and real loss in nats; None for fewer than three, or no variation."""
+    share_of_top: float | None
+    """Of the quarter of units that cost most, the share among the quarter attributed most."""
+
+
+class AblationReading(Config):
+    """Everything that ablations say of one adapter, or of several trainings of it."""
+
+    n_adapters: int
+    n_items: int
+    n_tokens: int
+    """Completion tokens."""
+    base: float
+    """Exact output of the base, a share of items."""
+    whole: float
+    """Exact output of the whole adapter, mean over adapters."""
+    ablations: tuple[Ablation, ...]
+    roles: tuple[RoleEffect, ...]
+    screen: Screen | None
+    missing: tuple[str, ...] = ()
+    """What could not be measured, and why, in sentences."""
+
+    def of(self, unit: str, how: How = "zero") -> tuple[Ablation, ...]:
+        """The ablations of one unit."""
+        return tuple(one for one in self.ablations if one.unit == unit and one.how == how)
+
+
+class AblationRecord(Config):
+    """A reading, and what it is of: what a page is made from."""
+
+    study: str = "ablation"
+    title: str
+    base: str
+    base_hash: str
+    task: str
+    adapters: tuple[str, ...]
+    reading: AblationReading
+    reproduce: dict[str, str]
+    provenance: dict[str, str]
+
+
+def write_ablation(path: Path, record: AblationRecord) -> None:
+    """Writes the record as JSON, atomically."""
+    write_json(path, record.model_dump(mode="json"))
+
+
+def read_ablation(path: Path) -> AblationRecord:
+    """The record in a file. Raises BadFile when there is none, or it is no such record."""
+    try:
+        return AblationRecord.model_validate_json(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise BadFile(f"There is no {path}. `rankscope ablate --out FOLDER` writes it.") from None
+    except (UnicodeDecodeError, ValidationError) as error:
+        raise BadFile(f"{path} is no record of ablations ({str(error).splitlines()[0]}). Make it again.") from None

@@ -1,0 +1,108 @@
+"""What can be done to an adapter at work: parts taken out, kept alone, held constant, or shifted at random.
+
+Every function is pure. A site that an intervention leaves alone keeps its very factors, so that what is computed below
+the first changed layer can be shared.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from math import log2
+
+import torch
+from torch import Tensor
+
+from rankscope.adapters.truncate import directions, n_directions, noise
+from rankscope.adapters.weights import AdapterWeights, Factors
+from rankscope.base.errors import BadInput
+from rankscope.base.seeds import numpy_stream
+
+MOST_RESCALE = 4.0
+"""Factors of a rescaling lie between its inverse and this."""
+
+
+@dataclass(frozen=True)
+class Intervention:
+    """An adapter after something was done to it."""
+
+    weights: AdapterWeights
+    offsets: Mapping[str, Tensor] = field(default_factory=dict)
+    """What is added to a site's output at every token, besides its update."""
+
+    def changed(self, full: AdapterWeights) -> list[str]:
+        """Sites where this is not the whole adapter."""
+        sites = dict.fromkeys((*full, *self.weights))
+        return [site for site in sites if self.weights.get(site) is not full.get(site) or site in self.offsets]
+
+
+def zeroed(full: AdapterWeights, sites: Collection[str]) -> Intervention:
+    """The adapter without its updates at these sites."""
+    _check_sites(full, sites)
+    return Intervention(AdapterWeights({site: f for site, f in full.items() if site not in sites}))
+
+
+def kept_only(full: AdapterWeights, sites: Collection[str]) -> Intervention:
+    """The adapter with its updates at these sites alone."""
+    _check_sites(full, sites)
+    return Intervention(AdapterWeights({site: f for site, f in full.items() if site in sites}))
+
+
+def averaged(full: AdapterWeights, sites: Collection[str], mean_inputs: Mapping[str, Tensor]) -> Intervention:
+    """The adapter with its updates at these sites held at what they add for their mean input, at every token."""
+    constant = {site: full[site].s * (full[site].B_OR @ (full[site].A_RI @ mean_inputs[site])) for site in sites}
+    return Intervention(zeroed(full, sites).weights, constant)
+
+
+def without_direction(full: AdapterWeights, site: str, index: int) -> Intervention:
+    """The adapter without one singular direction of one site's update, by descending singular value."""
+    _check_sites(full, [site])
+    n_found = n_directions(full[site])
+    if not 0 <= index < n_found:
+        raise BadInput(f"{site} has directions 0 to {n_found - 1}, not {index}.")
+    others = [place for place in range(n_found) if place != index]
+    return _with_site(full, site, directions(full[site]).kept(others, full[site]))
+
+
+def shifted_at_random(full: AdapterWeights, sites: Collection[str], seed: int) -> Intervention:
+    """The whole adapter plus, at these sites, random directions of the same rank and Frobenius norm as the update's.
+
+    Taking an update out moves the function by that update; this moves it by as large a step nobody learnt.
+    """
+    _check_sites(full, sites)
+    changed = dict(full.factors)
+    for site in sites:
+        drawn = noise(AdapterWeights({site: full[site]}), full[site].rank, seed)[site]
+        changed[site] = _sum(full[site], drawn)
+    return Intervention(AdapterWeights(changed))
+
+
+def rescaled_factors(full: AdapterWeights, sites: Collection[str], seed: int) -> Intervention:
+    """The same function from other numbers: A times c and B over c at these sites, c drawn for each.
+
+    Whatever changes is rounding. c is no power of two, which would round nothing.
+    """
+    _check_sites(full, sites)
+    changed = dict(full.factors)
+    for site in sites:
+        c = float(numpy_stream("rescale", seed, site).uniform(-log2(MOST_RESCALE), log2(MOST_RESCALE)))
+        factor = 2.0**c if c != round(c) else 3.0
+        changed[site] = Factors(full[site].A_RI * factor, full[site].B_OR / factor, full[site].s)
+    return Intervention(AdapterWeights(changed))
+
+
+def _sum(one: Factors, other: Factors) -> Factors:
+    """Both updates as one, in the first one's dtype."""
+    A_RI = torch.cat([one.A_RI, other.A_RI.to(one.A_RI)])
+    B_OR = torch.cat([one.s * one.B_OR, other.s * other.B_OR.to(one.B_OR)], dim=1)
+    return Factors(A_RI, B_OR, 1.0)
+
+
+def _with_site(full: AdapterWeights, site: str, factors: Factors) -> Intervention:
+    return Intervention(AdapterWeights({**full.factors, site: factors}))
+
+
+def _check_sites(full: AdapterWeights, sites: Collection[str]) -> None:
+    unknown = [site for site in sites if site not in full]
+    if unknown:
+        raise BadInput(
+            f"The adapter does not change {unknown[0]}; it has {len(full)} sites, such as {next(iter(full))}."
+        )

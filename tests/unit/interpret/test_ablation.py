@@ -1,0 +1,235 @@
+"""Ablations against the plainest way of doing them: transformers' own model, its weights changed by hand.
+
+1. Every intervention's KL, exact output and log-probability is that of a model with the changed weights.
+2. Taking all sites out is the base; rescaling changes nothing but rounding; a random shift has the update's norm.
+3. Below the first changed layer nothing is run again, and the result does not depend on it.
+4. Attribution is the derivative by a gate, found by finite differences.
+5. An update that does nothing is below resolution; one that does is not, and exceeds a random shift only if it matters.
+"""
+
+import copy
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import OPTConfig, OPTForCausalLM, PreTrainedModel
+
+from rankscope.adapters.weights import AdapterWeights, Factors
+from rankscope.base.errors import BadInput
+from rankscope.base.vocabulary import ID, STOP
+from rankscope.interpret.ablation import ablation
+from rankscope.interpret.ablation_run import Asked, planned_ablations, single_sites
+from rankscope.interpret.attribution import attributed_losses
+from rankscope.interpret.effects import effects
+from rankscope.interpret.interventions import (
+    Intervention,
+    averaged,
+    kept_only,
+    rescaled_factors,
+    shifted_at_random,
+    without_direction,
+    zeroed,
+)
+from rankscope.interpret.mean_inputs import mean_inputs
+from rankscope.interpret.role_masks import RoleMasks
+from rankscope.interpret.site_groups import site_groups
+from rankscope.lm.sites import is_transposed, linear_sites, place_of
+from rankscope.lm.word_tokenizer import build_word_tokenizer
+from rankscope.tasks.catalog import load_role_items
+from rankscope.tasks.encoded import EncodedItems
+from rankscope.tasks.roles import RoleTable
+from tests.tiny_models import tiny_model
+
+TASK = "hashhop:mode=trace,lines=8,chains=2,max_length=4,hops=1"
+FAMILIES = ("gpt2", "qwen2", "opt")
+
+
+def model_of(family: str) -> PreTrainedModel:
+    """A random model; OPT is one that our decoder does not run."""
+    if family != "opt":
+        return tiny_model(family, n_layers=3)
+    torch.manual_seed(0)
+    config = OPTConfig(
+        vocab_size=256, hidden_size=16, ffn_dim=32, num_hidden_layers=3, num_attention_heads=2, dropout=0.0,
+        max_position_embeddings=64, word_embed_proj_dim=16, init_std=0.3, eos_token_id=ID[STOP], pad_token_id=0,
+    )  # fmt: skip
+    return OPTForCausalLM(config).eval()
+
+
+def adapter_on(model: PreTrainedModel, rank: int = 2, seed: int = 0, size: float = 0.4) -> AdapterWeights:
+    """Random factors of that rank on every linear map."""
+    draw = torch.Generator().manual_seed(seed)
+    return AdapterWeights(
+        {
+            site: Factors(
+                torch.randn(rank, n_in, generator=draw) / n_in**0.5,
+                torch.randn(n_out, rank, generator=draw) * size,
+                0.7,
+            )
+            for site, (n_out, n_in) in linear_sites(model).items()
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def items() -> EncodedItems:
+    return role_items()[0]
+
+
+def role_items() -> tuple[EncodedItems, RoleTable]:
+    found, roles = load_role_items(TASK, "test", 12, 0, build_word_tokenizer())
+    assert roles is not None
+    return found, roles
+
+
+def by_hand(model: PreTrainedModel, one: Intervention) -> PreTrainedModel:
+    """The model with the intervention added to its weights and biases."""
+    changed = copy.deepcopy(model)
+    for site, factors in one.weights.items():
+        weight = changed.get_submodule(site).get_parameter("weight")
+        weight.data += factors.delta_OI().T if is_transposed(model, site) else factors.delta_OI()
+    for site, offset_O in one.offsets.items():
+        module = changed.get_submodule(site)
+        bias = getattr(module, "bias", None)
+        module.bias = torch.nn.Parameter(offset_O if bias is None else bias.data + offset_O)
+    return changed
+
+
+@torch.no_grad()
+def completion_log_probs(model: PreTrainedModel, items: EncodedItems, row: int) -> tuple[Tensor, Tensor]:
+    """One item's log-probabilities at its completion, and the gold tokens."""
+    n_prompt, n_tokens = int(items.n_prompt_N[row]), int(items.n_tokens_N[row])
+    tokens = torch.from_numpy(items.tokens_NT[row : row + 1, :n_tokens].astype(np.int64))
+    return model(input_ids=tokens).logits[0, n_prompt - 1 : n_tokens - 1].log_softmax(-1), tokens[0, n_prompt:]
+
+
+def interventions_on(model: PreTrainedModel, full: AdapterWeights, items: EncodedItems) -> list[Intervention]:
+    sites = list(full)
+    means = mean_inputs(model, full, items)
+    return [
+        zeroed(full, sites[-1:]),
+        zeroed(full, sites[:2]),
+        kept_only(full, sites[3:5]),
+        averaged(full, [sites[0], sites[-1]], means),
+        shifted_at_random(full, sites[4:5], 1),
+        without_direction(full, sites[2], 1),
+        zeroed(full, sites),
+    ]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_effects_are_those_of_changed_weights(family: str, items: EncodedItems) -> None:
+    model = model_of(family)
+    full = adapter_on(model)
+    changes = interventions_on(model, full, items)
+    found = effects(model, full, changes, items, RoleMasks.of(items), batch_size=40)
+    whole = by_hand(model, Intervention(full))
+    for place, one in enumerate(changes):
+        changed = by_hand(model, one)
+        for row in range(len(items)):
+            before, gold = completion_log_probs(whole, items, row)
+            after, _ = completion_log_probs(changed, items, row)
+            kl = float((before.exp() * (before - after)).sum(-1).mean())
+            assert found.kl_VN[place, row] == pytest.approx(kl, rel=1e-3, abs=2e-6)
+            assert found.nats_WN[place + 1, row] == pytest.approx(float(after.gather(1, gold[:, None]).sum()), rel=1e-4)
+            assert found.exact_WN[place + 1, row] == bool((after.argmax(-1) == gold).all())
+
+
+def test_mean_input_is_over_tokens_that_predict_another(items: EncodedItems) -> None:
+    model = model_of("qwen2")
+    seen: list[Tensor] = []
+    full = adapter_on(model)
+    whole = by_hand(model, Intervention(full))
+    site = "model.layers.1.mlp.down_proj"
+    whole.get_submodule(site).register_forward_pre_hook(lambda _m, inputs: seen.append(inputs[0][0]))
+    for row in range(len(items)):
+        whole(input_ids=torch.from_numpy(items.tokens_NT[row : row + 1, : items.n_tokens_N[row] - 1].astype(np.int64)))
+    assert torch.allclose(mean_inputs(model, full, items, batch_size=5)[site], torch.cat(seen).mean(0), atol=1e-5)
+
+
+def test_laws_of_interventions(items: EncodedItems) -> None:
+    model = model_of("gpt2")
+    full = adapter_on(model)
+    site = next(iter(full))
+    shift = shifted_at_random(full, [site], 3).weights[site].delta_OI() - full[site].delta_OI()
+    assert float(shift.norm()) == pytest.approx(float(full[site].delta_OI().norm()), rel=1e-5)
+    again = rescaled_factors(full, list(full), 5)
+    assert again.changed(full) == list(full)
+    assert torch.allclose(again.weights[site].delta_OI(), full[site].delta_OI(), atol=1e-6)
+    assert zeroed(full, [site]).changed(full) == [site]
+    kl_VN = effects(model, full, [again, zeroed(full, [site])], items, RoleMasks.of(items)).kl_VN
+    assert np.abs(kl_VN[0]).max() < 1e-5 < kl_VN[1].max()
+    with pytest.raises(BadInput, match="does not change nowhere"):
+        zeroed(full, ["nowhere"])
+
+
+def test_role_sums_add_up_to_the_whole(items: EncodedItems) -> None:
+    found, roles = role_items()
+    masks = RoleMasks.of(found, roles)
+    model = model_of("qwen2")
+    full = adapter_on(model)
+    effect = effects(model, full, [zeroed(full, list(full)[:3])], found, masks)
+    n_completion_N = found.n_tokens_N - found.n_prompt_N
+    for kind in ("section ", "surface "):
+        columns = [place for place, name in enumerate(masks.names) if name.startswith(kind)]
+        assert (effect.role_count_NG[:, columns].sum(1) == n_completion_N).all()
+        assert np.allclose(effect.role_kl_VNG[0][:, columns].sum(1), effect.kl_VN[0] * n_completion_N)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt"])
+def test_attribution_is_a_derivative(family: str, items: EncodedItems) -> None:
+    model = model_of(family)
+    full = adapter_on(model, size=0.1)
+    site = list(full)[1]
+    step = 1e-2
+
+    def nats(gate: float) -> float:
+        gated = replace(full[site], B_OR=full[site].B_OR * gate)
+        changed = Intervention(AdapterWeights({**full.factors, site: gated}))
+        return float(effects(model, full, [changed], items, RoleMasks.of(items)).nats_WN[1].mean())
+
+    slope = (nats(1 + step) - nats(1 - step)) / (2 * step)
+    assert float(attributed_losses(model, full, items, batch_size=5)[site].sum()) == pytest.approx(
+        slope, rel=2e-2, abs=1e-3
+    )
+
+
+def test_reading_tells_rounding_from_effect() -> None:
+    found, roles = role_items()
+    model = model_of("qwen2")
+    full = adapter_on(model)
+    idle = "model.layers.1.mlp.up_proj"
+    full = AdapterWeights({**full.factors, idle: replace(full[idle], B_OR=full[idle].B_OR * 1e-9)})
+    reading = ablation(model, [full], found, roles, Asked(directions=True))
+    single = {one.name: one for one in reading.of("site")}
+    assert len(single) == len(full) == 21
+    assert single[idle].below_resolution
+    assert not single[idle].significant
+    assert not any(one.below_resolution for name, one in single.items() if name != idle)
+    assert len(reading.of("direction")) == 42
+    assert {one.name for one in reading.of("part")} == {"attention", "MLP"}
+    assert [one.name for one in reading.of("layer")] == ["layer 0", "layer 1", "layer 2"]
+    assert reading.screen is not None
+    assert reading.screen.n == 21
+    assert {one.role for one in reading.roles} >= {"section trace", "surface step", "tag on_path"}
+    assert all(0 <= (one.p or 0) <= 1 for one in reading.ablations)
+    two = ablation(model, [full, adapter_on(model, seed=1)], found, roles, Asked(units=("part",), hows=("zero",)))
+    assert two.n_adapters == 2
+    assert two.of("part")[0].kl.n_seeds == 2
+    only = single_sites([attributed_losses(model, full, found)], Asked(most_sites=3))
+    assert len(only) == 3
+    assert sum(plan.unit == "site" for plan in planned_ablations(full, only, Asked(hows=("zero",)))) == 3
+
+
+def test_places_and_groups() -> None:
+    assert place_of("transformer.h.3.attn.c_proj").kind == "attn.c_proj"
+    assert place_of("model.layers.11.self_attn.q_proj").layer == 11
+    assert place_of("model.layers.11.self_attn.q_proj").part == "attention"
+    assert place_of("lm_head") == place_of("lm_head")
+    assert place_of("lm_head").layer is None
+    sites = [f"model.layers.{layer}.{kind}" for layer in range(20) for kind in ("self_attn.q_proj", "mlp.up_proj")]
+    assert [one.name for one in site_groups(sites, "block")][:2] == ["layers 0-2", "layers 3-5"]
+    assert [one.name for one in site_groups(sites, "kind")] == ["self_attn.q_proj", "mlp.up_proj"]
+    assert len(site_groups(sites, "layer")) == 20
