@@ -38,6 +38,13 @@ def directions(factors: Factors) -> Directions:
     return Directions(*low_rank_svd(factors.A_RI, factors.B_OR, factors.s))
 
 
+def signed_directions(factors: Factors) -> Directions:
+    """`directions` with the sign of each fixed, so that the largest entry of its u by size is positive."""
+    found = directions(factors)
+    sign_R = found.U_OR.gather(0, found.U_OR.abs().argmax(dim=0, keepdim=True)).sign()[0]
+    return Directions(found.U_OR * sign_R, found.S_R, found.V_RI * sign_R[:, None])
+
+
 def n_directions(factors: Factors) -> int:
     """Number of singular directions, min(O, R, I): the nominal rank, as a rule."""
     return min(factors.rank, factors.A_RI.shape[1], factors.B_OR.shape[0])

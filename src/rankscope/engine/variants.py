@@ -1,6 +1,7 @@
 """Several adapters on one base at once, for reading: a pass over a batch gives the logits of each."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -11,7 +12,7 @@ from rankscope.adapters.attach import check_fits_model
 from rankscope.adapters.weights import AdapterWeights
 from rankscope.engine.low_rank import LowRankOp, RowFactors
 from rankscope.engine.model import DecoderModel
-from rankscope.lm.decoder import Kept, SiteOp, Tap
+from rankscope.lm.decoder import Kept, LinearMap, SiteOp
 from rankscope.lm.read_decoder import read_decoder
 
 
@@ -33,8 +34,7 @@ class Variants:
             check_fits_model(model, adapter)
         self.n_rows = len(adapters)
         self._decoder = read_decoder(model)
-        self._ops = _ops(adapters, self._decoder.embedding_VD)
-        self._taps = _offset_taps(offsets, self._decoder.embedding_VD)
+        self._ops = _shifted(_ops(adapters, self._decoder.embedding_VD), offsets, self._decoder.embedding_VD)
         self.model = DecoderModel(model, self._ops)
         """The base with all of them at work: logits [K, N, T, V], or [N, T, V] where none changes anything."""
 
@@ -56,7 +56,6 @@ class Variants:
             start_layer=start_layer,
             residual=residual_NTD,
             site_ops=self._ops,
-            taps=self._taps,
             kept=kept,
         )
         if hidden.ndim == 3:
@@ -64,22 +63,26 @@ class Variants:
         return self._decoder.logits(hidden[:, kept.is_wanted_NA])
 
 
-def _offset_taps(offsets: Sequence[Mapping[str, Tensor]], like: Tensor) -> dict[str, Tap]:
-    """One tap per site that any row shifts; a row without an offset there gets zeros."""
+@dataclass(frozen=True)
+class _Shifted:
+    """A site's operation, or the frozen map alone, with a constant added to every row's output."""
+
+    op: SiteOp | None
+    shift_KO: Float[Tensor, "K O"]
+
+    def __call__(self, x: Tensor, frozen: LinearMap) -> Float[Tensor, "K *M O"]:
+        y = frozen(x) if self.op is None else self.op(x, frozen)
+        return y + self.shift_KO[:, None, None].to(y.dtype)
+
+
+def _shifted(ops: Mapping[str, SiteOp], offsets: Sequence[Mapping[str, Tensor]], like: Tensor) -> dict[str, SiteOp]:
+    """The operations, with offsets where any row has one; a row without gets zeros."""
     shifts: dict[str, Tensor] = {}
     for row, offset in enumerate(offsets):
         for site, shift_O in offset.items():
             rows_KO = shifts.setdefault(site, like.new_zeros(len(offsets), len(shift_O)))
             rows_KO[row] = shift_O.detach().to(like)
-    return {site: _shifting(rows_KO) for site, rows_KO in shifts.items()}
-
-
-def _shifting(shift_KO: Float[Tensor, "K O"]) -> Tap:
-    def tap(_x: Tensor, y: Tensor) -> Tensor:
-        """The output [N, T, O] or [K, N, T, O], each row shifted."""
-        return y + shift_KO[:, None, None].to(y.dtype)
-
-    return tap
+    return {**ops, **{site: _Shifted(ops.get(site), rows_KO) for site, rows_KO in shifts.items()}}
 
 
 def _ops(adapters: Sequence[AdapterWeights], like: Tensor) -> dict[str, SiteOp]:

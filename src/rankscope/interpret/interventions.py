@@ -11,7 +11,7 @@ from math import log2
 import torch
 from torch import Tensor
 
-from rankscope.adapters.truncate import directions, n_directions, noise
+from rankscope.adapters.truncate import Directions, noise, signed_directions
 from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.base.errors import BadInput
 from rankscope.base.seeds import numpy_stream
@@ -54,12 +54,26 @@ def averaged(full: AdapterWeights, sites: Collection[str], mean_inputs: Mapping[
 
 def without_direction(full: AdapterWeights, site: str, index: int) -> Intervention:
     """The adapter without one singular direction of one site's update, by descending singular value."""
-    _check_sites(full, [site])
-    n_found = n_directions(full[site])
-    if not 0 <= index < n_found:
-        raise BadInput(f"{site} has directions 0 to {n_found - 1}, not {index}.")
-    others = [place for place in range(n_found) if place != index]
-    return _with_site(full, site, directions(full[site]).kept(others, full[site]))
+    found = _checked_directions(full, site, index)
+    others = [place for place in range(len(found.S_R)) if place != index]
+    return _with_site(full, site, found.kept(others, full[site]))
+
+
+def scaled_direction(full: AdapterWeights, site: str, index: int, factor: float) -> Intervention:
+    """The adapter with one singular direction of one site's update times a factor; 0 takes it out."""
+    found = _checked_directions(full, site, index)
+    scale_R = torch.ones_like(found.S_R)
+    scale_R[index] = factor
+    f = full[site]
+    dtype = torch.promote_types(f.A_RI.dtype, torch.float32)
+    A_RI, B_OR = found.V_RI.to(f.A_RI.device, dtype), (found.U_OR * found.S_R * scale_R).to(f.B_OR.device, dtype)
+    return _with_site(full, site, Factors(A_RI, B_OR, 1.0))
+
+
+def steered(full: AdapterWeights, site: str, index: int, value: float) -> Intervention:
+    """The adapter with a constant added to one direction's value sigma (v . x) at every token."""
+    found = _checked_directions(full, site, index)
+    return Intervention(full, {site: (value * found.U_OR[:, index]).to(full[site].B_OR)})
 
 
 def shifted_at_random(full: AdapterWeights, sites: Collection[str], seed: int) -> Intervention:
@@ -98,6 +112,15 @@ def _sum(one: Factors, other: Factors) -> Factors:
 
 def _with_site(full: AdapterWeights, site: str, factors: Factors) -> Intervention:
     return Intervention(AdapterWeights({**full.factors, site: factors}))
+
+
+def _checked_directions(full: AdapterWeights, site: str, index: int) -> Directions:
+    """The site's directions, among which the index must be."""
+    _check_sites(full, [site])
+    found = signed_directions(full[site])
+    if not 0 <= index < len(found.S_R):
+        raise BadInput(f"{site} has directions 0 to {len(found.S_R) - 1}, not {index}.")
+    return found
 
 
 def _check_sites(full: AdapterWeights, sites: Collection[str]) -> None:
