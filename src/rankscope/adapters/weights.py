@@ -1,5 +1,6 @@
 """`AdapterWeights`: an adapter as plain tensors, relative to the original base. PEFT is a file format."""
 
+import hashlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
@@ -57,6 +58,17 @@ class AdapterWeights(Mapping[str, Factors]):
     def max_rank(self) -> int:
         """Largest nominal rank over sites."""
         return max((factors.rank for factors in self.factors.values()), default=0)
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 over sites, factors and scales, whatever their order and wherever they came from."""
+        digest = hashlib.sha256()
+        for site, factors in sorted(self.factors.items()):
+            digest.update(f"{site}|{factors.s!r}".encode())
+            for factor in (factors.A_RI, factors.B_OR):
+                digest.update(f"|{factor.dtype}|{tuple(factor.shape)}|".encode())
+                digest.update(factor.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def to(self, dtype: torch.dtype) -> "AdapterWeights":
         """The same adapter in another dtype."""

@@ -4,6 +4,7 @@ Finished means `done.json`; anything else is resumed by opening it again with th
 """
 
 import os
+import shutil
 from collections.abc import Collection, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
@@ -130,7 +131,9 @@ def verify_finished(path: Path) -> None:
 def remove_temporaries(path: Path) -> None:
     """Removes what a killed process left half written; run folders inside `path` are left to their own opening."""
     for parent, folders, names in os.walk(path):
-        folders[:] = [name for name in folders if not Path(parent, name, MANIFEST).exists()]
+        for name in filter(is_temporary, folders):
+            shutil.rmtree(Path(parent, name), ignore_errors=True)
+        folders[:] = [name for name in folders if not is_temporary(name) and not Path(parent, name, MANIFEST).exists()]
         for name in filter(is_temporary, names):
             Path(parent, name).unlink(missing_ok=True)
 

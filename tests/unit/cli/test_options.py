@@ -10,6 +10,7 @@ PINNED = {
     "base list": "--json",
     "base show": "NAME --json",
     "bench": "CASES --adapters --repeats --json",
+    "capture": "ADAPTER --base --task --out --items --split --dtype --device --json",
     "doctor": "--json",
     "rank": "ADAPTERS --base --task --items --seed --device --json",
     "report": "RUN_FOLDER --out",
