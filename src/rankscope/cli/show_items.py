@@ -19,8 +19,14 @@ SURFACE_STYLES = {
     "step": "blue",
     "separator": "dim",
     "answer": "bold red",
+    "digit": "cyan",
+    "operator": "dim",
+    "item": "cyan",
+    "target": "bold magenta",
+    "think": "dim",
+    "wait": "bold yellow",
 }
-TAG_STYLES = {"on_path": "underline", "distractor": "dim", "branch": "bold", "leaf": "italic"}
+TAG_STYLES = {"on_path": "underline", "distractor": "dim", "branch": "bold", "leaf": "italic", "wrong": "reverse"}
 
 
 def show_items(items: "WordItems", console: Console) -> None:

@@ -92,7 +92,7 @@ def check(
     if not isinstance(task, TwinTask):
         from rankscope.base.errors import NotSupported
 
-        raise NotSupported(f"The leak check knows HashHop and HashChain; {name} has no map to leak from.")
+        raise NotSupported(f"The leak check knows the shortcuts of HashHop and HashChain alone; {name} is neither.")
     with err().status(f"Checking {n:,} items"):
         leaks = leak_check(task, n, seed)
     if as_json:

@@ -25,11 +25,18 @@ def why_not_decodable(model: nn.Module) -> str | None:
     if family == "gpt2" and (config.reorder_and_upcast_attn or config.add_cross_attention):
         return "its config.json reorders attention, or adds cross-attention"
     rotary = getattr(config, "rope_parameters", None) or {}
-    if rotary.get("rope_type", "default") not in _STATIC_ROTARY:
+    if not _is_static(rotary):
         return f"its rotary positions are of the kind {rotary['rope_type']}"
     if getattr(config, "pretraining_tp", 1) != 1:
         return "its maps are split (pretraining_tp)"
     return _why_changed(model)
+
+
+def _is_static(rotary: dict[str, Any]) -> bool:
+    """Whether the frequencies are the same for texts of any length."""
+    if rotary.get("rope_type") == "longrope":
+        return bool(rotary["short_factor"] == rotary["long_factor"])
+    return rotary.get("rope_type", "default") in _STATIC_ROTARY
 
 
 def _why_changed(model: PreTrainedModel) -> str | None:

@@ -10,6 +10,7 @@ from rankscope.tasks.encoded import EncodedItems
 from rankscope.tasks.jsonl import JsonlTask
 from rankscope.tasks.paper import KINDS, PaperKnobs, PaperTask
 from rankscope.tasks.planted import PlantedTask
+from rankscope.tasks.reasoning import ReasoningTask
 from rankscope.tasks.relabel import RelabelTask
 from rankscope.tasks.roles import RoleTable
 from rankscope.tasks.twins import TwinKnobs, TwinTask
@@ -34,6 +35,7 @@ TASKS = {
     "paper-chain": "its HashChain, with the leak through the number of lines unless lines=N fills maps up",
     "paper-mix": "every other item paper-hop, every other paper-chain",
     "paper-lookup": "one-hop lookups after a map in the paper's layout; what its small base begins with",
+    "reasoning": "hops, chains, sums, sorting and path-stars with steps, some wrong and corrected; or one, by skill=",
     "planted": "calibration: imitate the base plus a planted update of known rank k",
 }
 
@@ -73,6 +75,8 @@ def load_task(name: str) -> Task | JsonlTask | PaperTask:
         return PlantedTask(name, knobs)
     if kind == "relabel":
         return RelabelTask(name, knobs)
+    if kind == "reasoning":
+        return ReasoningTask.parse(name, knobs)
     if kind in KINDS:
         return PaperTask(name, kind, PaperKnobs.parse(name, knobs))
     if kind == "shuffled":

@@ -51,7 +51,7 @@ def _encode_codes(items: WordItems) -> EncodedItems:
         n_prompt_N=items.n_prompt_N,
         n_tokens_N=items.n_tokens_N,
         answer_start_N=items.answer_at_N,
-        answer_end_N=items.answer_at_N + 1,
+        answer_end_N=items.answer_end_N,
         candidates_NCA=items.candidates_NC[:, :, None] if items.candidates_NC.shape[1] else None,
         item_ids_N=items.item_ids_N,
         groups=items.groups,

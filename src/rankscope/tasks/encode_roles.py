@@ -9,13 +9,11 @@ from rankscope.base.errors import NotSupported
 from rankscope.base.vocabulary import WORDS
 from rankscope.tasks.encode import Tokenizer, is_word_level
 from rankscope.tasks.encoded import EncodedItems
-from rankscope.tasks.roles import RoleTable
+from rankscope.tasks.roles import NEVER, RoleTable
 from rankscope.tasks.text import TextItem, with_spans
 from rankscope.tasks.word_items import WordItems
 
 NO_WORD = -1
-NEVER = 2**31
-"""Past the end of every text."""
 
 
 @dataclass(frozen=True)

@@ -56,7 +56,12 @@ class EncodedItems:
     def sections_NT(self) -> UInt8[np.ndarray, "N T"]:
         """Index into SECTIONS of every token; distilled items, which have no answer, are prompt and trace."""
         at_T = np.arange(self.tokens_NT.shape[1])
-        borders = (self.n_prompt_N, self.answer_start_N, self.answer_end_N, self.n_tokens_N)
+        borders = (
+            self.n_prompt_N,
+            self.answer_start_N,
+            np.minimum(self.answer_end_N, self.n_tokens_N),
+            self.n_tokens_N,
+        )
         return np.asarray(sum(at_T >= border_N[:, None] for border_N in borders), dtype=np.uint8)
 
     @property

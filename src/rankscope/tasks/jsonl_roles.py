@@ -7,8 +7,8 @@ from pydantic import Field, NonNegativeInt, TypeAdapter, ValidationError
 
 from rankscope.base.config import Config
 from rankscope.base.errors import BadFile
-from rankscope.tasks.encode_roles import NEVER, WordRoles
-from rankscope.tasks.roles import MAX_SURFACES, MAX_TAGS, SURFACES, RoleTable
+from rankscope.tasks.encode_roles import WordRoles
+from rankscope.tasks.roles import MAX_SURFACES, MAX_TAGS, NEVER, SURFACES, RoleTable
 from rankscope.tasks.text import RoleSpan, TextItem
 
 NO_SURFACE, STOP_SURFACE = SURFACES[0], "stop"

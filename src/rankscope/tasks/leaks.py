@@ -42,7 +42,7 @@ def leak_check(task: TwinTask, n: int = MIN_ITEMS, data_seed: int = 0) -> list[L
     if n < 1000:
         raise BadInput(f"The leak check needs at least 1,000 items ({MIN_ITEMS:,} by default), not {n}.")
     if not isinstance(task, TwinTask):
-        raise BadInput("The leak check knows HashHop and HashChain; other tasks have no map to leak from.")
+        raise BadInput("The leak check knows the shortcuts of HashHop and HashChain alone.")
     items = task.items("test", n, data_seed)
     evenly = float((1 / items.groups["n_lines"]).mean())
     line = judge_shortcut("position alone -> line of the answer", *_position(items), majority=evenly)

@@ -54,6 +54,7 @@ class PlantedTask:
             n_prompt_N=np.ones(n, dtype=np.int64),
             n_tokens_N=n_tokens_N,
             answer_at_N=n_tokens_N,
+            answer_end_N=n_tokens_N + 1,
             candidates_NC=whole.candidates_NC[:, :0],
             roles=roles,
             groups={},

@@ -146,6 +146,7 @@ def as_lookups(hops: WordItems) -> WordItems:
         n_prompt_N=full_N - 2,
         n_tokens_N=full_N,
         answer_at_N=full_N - 2,
+        answer_end_N=full_N - 1,
         candidates_NC=hops.candidates_NC[:, :0],
         roles=roles,
         groups={},

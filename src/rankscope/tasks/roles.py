@@ -19,6 +19,9 @@ TAGS = ("on_path", "distractor", "branch", "leaf", *(f"hop_{k}" for k in range(1
 MAX_TAGS, MAX_SURFACES = 32, 256
 """Tags are bits of a uint32, surfaces are numbers in a uint8."""
 
+NEVER = 2**31
+"""As a place from which a tag is known: past the end of every text."""
+
 
 @dataclass(frozen=True)
 class RoleTable:

@@ -46,11 +46,13 @@ def _text(items: WordItems, row: int) -> TextItem:
     codes = items.codes_NT[row, : items.n_tokens_N[row]].tolist()
     if items.objective == "distill":
         return TextItem(prompt=layout(codes, items.words)[0], answer="", trace=None)
-    n_prompt, answer_at = int(items.n_prompt_N[row]), int(items.answer_at_N[row])
+    n_prompt, answer_at, answer_end = (
+        int(places[row]) for places in (items.n_prompt_N, items.answer_at_N, items.answer_end_N)
+    )
     words = [items.words[code] for code in codes]
     return TextItem(
         prompt=layout(codes[:n_prompt], items.words)[0],
-        answer=words[answer_at],
+        answer=" ".join(words[answer_at:answer_end]),
         trace=" ".join(words[n_prompt:answer_at]) or None,
         candidates=tuple(items.words[code] for code in items.candidates_NC[row] if code != NO_CODE),
     )

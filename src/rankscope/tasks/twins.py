@@ -5,12 +5,13 @@ from dataclasses import dataclass
 from typing import Literal, Self
 
 import numpy as np
-from jaxtyping import Int
-from pydantic import Field, ValidationError, model_validator
+from jaxtyping import Int, UInt32
+from pydantic import Field, model_validator
 
-from rankscope.base.errors import BadInput, UnknownName, near_matches
+from rankscope.base.errors import BadInput
 from rankscope.base.seeds import numpy_stream
 from rankscope.base.vocabulary import ID, PAD, STOP
+from rankscope.tasks.knobs import parse_knobs
 from rankscope.tasks.maps import MapKnobs, Maps, build_maps, draw_edges
 from rankscope.tasks.questions import End, Path, draw_hop_wishes, hop_paths, shortest_paths
 from rankscope.tasks.roles import SURFACES, TAGS, RoleTable
@@ -49,16 +50,7 @@ class TwinKnobs(MapKnobs):
     @classmethod
     def parse(cls, name: str, values: Mapping[str, str | None]) -> "TwinKnobs":
         """Knobs of the task of that name from text. Raises UnknownName for a knob, BadInput for a value or a mix."""
-        for key in values:
-            if key not in cls.model_fields:
-                raise UnknownName(f"{name} has no knob {key!r}. {near_matches(key, [*cls.model_fields, 'preset'])}")
-        try:
-            return cls.model_validate(values)
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = f"Knob {first['loc'][0]} of {name}" if first["loc"] else name
-            reason = first["msg"].removeprefix("Value error, ").removesuffix(".")
-            raise BadInput(f"{where} can not be so: {reason}.") from None
+        return parse_knobs(cls, name, values, ["preset"])
 
 
 @dataclass(frozen=True)
@@ -186,6 +178,7 @@ def write_items(
         n_prompt_N=n_prompt_N,
         n_tokens_N=answer_at_N + 2,
         answer_at_N=answer_at_N,
+        answer_end_N=answer_at_N + 1,
         candidates_NC=np.where(candidates >= 0, FIRST_SYMBOL + candidate_symbols, NO_CODE),
         roles=token_roles(canvas, maps, path, n_prompt_N),
         item_ids_N=ids_N,
@@ -304,6 +297,16 @@ def shuffle_symbols(maps: Maps, rng: np.random.Generator) -> Int[np.ndarray, "N 
 
 def token_roles(canvas: Canvas, maps: Maps, path: Path, n_prompt_N: np.ndarray) -> RoleTable:
     """Roles of every token from the roles of the node it names, and when each becomes known."""
+    bits_NT = np.take_along_axis(node_tags(maps, path), np.maximum(canvas.node_NT, 0), 1)
+    return RoleTable(
+        surface_NT=canvas.surface_NT,
+        tags_NT=np.where(canvas.node_NT >= 0, bits_NT, 0).astype(np.uint32),
+        known_from_NG=map_known_from(maps, n_prompt_N),
+    )
+
+
+def node_tags(maps: Maps, path: Path) -> UInt32[np.ndarray, "N V"]:
+    """Bits of TAGS of every node."""
     n_nodes = maps.symbol_NV.shape[1]
     hop_NV = path.hop_of_NV(n_nodes)
     at = np.arange(n_nodes)
@@ -317,15 +320,10 @@ def token_roles(canvas: Canvas, maps: Maps, path: Path, n_prompt_N: np.ndarray) 
         "leaf": is_leaf_NV(maps),
     } | {f"hop_{k}": hop_NV == k for k in range(1, MAX_TAGGED_HOPS + 1)}
     bits_NV = sum((flags[tag].astype(np.uint32) << np.uint32(g) for g, tag in enumerate(TAGS)), np.uint32(0))
-    bits_NT = np.take_along_axis(np.asarray(bits_NV), np.maximum(canvas.node_NT, 0), 1)
-    return RoleTable(
-        surface_NT=canvas.surface_NT,
-        tags_NT=np.where(canvas.node_NT >= 0, bits_NT, 0).astype(np.uint32),
-        known_from_NG=_known_from(maps, n_prompt_N),
-    )
+    return np.asarray(bits_NV)
 
 
-def _known_from(maps: Maps, n_prompt_N: np.ndarray) -> np.ndarray:
+def map_known_from(maps: Maps, n_prompt_N: np.ndarray) -> Int[np.ndarray, "N G"]:
     """Path tags are known at the question, map tags at the end of the map, the branch at its second line."""
     known = np.repeat((n_prompt_N - 2)[:, None], len(TAGS), axis=1)
     map_end_N = n_prompt_N - 5

@@ -24,7 +24,9 @@ class WordItems:
     n_prompt_N: Int[np.ndarray, " N"]
     n_tokens_N: Int[np.ndarray, " N"]
     answer_at_N: Int[np.ndarray, " N"]
-    """Position of the answer, one word."""
+    """Position of the answer's first word."""
+    answer_end_N: Int[np.ndarray, " N"]
+    """The position after its last word."""
     candidates_NC: Int[np.ndarray, "N C"]
     """Codes of the candidates, the true one first, filled with NO_CODE."""
     roles: RoleTable
@@ -63,6 +65,7 @@ def concatenate(parts: list[WordItems]) -> WordItems:
         n_prompt_N=np.concatenate([part.n_prompt_N for part in parts]),
         n_tokens_N=np.concatenate([part.n_tokens_N for part in parts]),
         answer_at_N=np.concatenate([part.answer_at_N for part in parts]),
+        answer_end_N=np.concatenate([part.answer_end_N for part in parts]),
         candidates_NC=np.concatenate([pad_width(part.candidates_NC, n_candidates, NO_CODE) for part in parts]),
         roles=concatenate_roles([part.roles for part in parts]),
         item_ids_N=np.concatenate([part.item_ids_N for part in parts]),

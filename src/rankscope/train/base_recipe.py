@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from pydantic import NonNegativeInt, PositiveFloat, PositiveInt
@@ -12,13 +12,14 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 from torch.nn import functional
-from transformers import GPT2LMHeadModel
+from transformers import PreTrainedModel
 
 from rankscope.base.atomic import atomic_path, disk_errors, write_json, write_text
 from rankscope.base.config import Config
 from rankscope.base.errors import BadFile, BadInput, UnknownName, near_matches
 from rankscope.base.seeds import numpy_stream
-from rankscope.lm.lookup_gpt2 import SIZES, untrained_lookup_gpt2
+from rankscope.lm.bases import quiet_transformers
+from rankscope.lm.lookup_bases import FAMILIES, UNTRAINED
 from rankscope.lm.word_tokenizer import build_word_tokenizer
 from rankscope.tasks.lookup import LookupBatch, draw_lookups
 from rankscope.train.checkpoint import MOMENTS
@@ -32,8 +33,8 @@ CHECKPOINT_EVERY = 100
 class LookupRecipe(Config):
     """Everything that decides a base's weights, given the machine's arithmetic."""
 
-    architecture: Literal["tiny-gpt2", "small-gpt2"] = "tiny-gpt2"
-    """Layers and width, as `rankscope.lm.lookup_gpt2` lists them."""
+    architecture: Literal["tiny-gpt2", "small-gpt2", "tiny-qwen2"] = "tiny-gpt2"
+    """Which untrained model of `rankscope.lm.lookup_bases`."""
     seed: NonNegativeInt = 0
     n_steps: PositiveInt = 500
     batch_size: PositiveInt = 64
@@ -47,7 +48,11 @@ class LookupRecipe(Config):
     n_threads: PositiveInt = 1
 
 
-RECIPES = {"tiny-gpt2": LookupRecipe(), "small-gpt2": LookupRecipe(architecture="small-gpt2", n_steps=300, lr=5e-4)}
+RECIPES = {
+    "tiny-gpt2": LookupRecipe(),
+    "small-gpt2": LookupRecipe(architecture="small-gpt2", n_steps=300, lr=5e-4),
+    "tiny-qwen2": LookupRecipe(architecture="tiny-qwen2", n_steps=300),
+}
 
 
 def recipe_of(name: str) -> LookupRecipe:
@@ -97,8 +102,8 @@ def _refuse_strangers(out: Path) -> None:
 
 def _trained(
     recipe: LookupRecipe, checkpoint: Path, on_step: Callable[[int, int, float], None] | None
-) -> GPT2LMHeadModel:
-    model = untrained_lookup_gpt2(SIZES[recipe.architecture], recipe.seed)
+) -> PreTrainedModel:
+    model = UNTRAINED[recipe.architecture](recipe.seed)
     parameters = dict(model.named_parameters())
     adam = torch.optim.Adam(parameters.values(), lr=recipe.lr, betas=(0.9, recipe.beta2))
     first = _resume_(checkpoint, recipe, parameters, adam)
@@ -119,14 +124,14 @@ def _trained(
     return model.eval()
 
 
-def lookup_loss(model: GPT2LMHeadModel, batch: LookupBatch) -> torch.Tensor:
+def lookup_loss(model: PreTrainedModel, batch: LookupBatch) -> torch.Tensor:
     """Mean cross-entropy, in nats, of the answers of lookups."""
     tokens, asked = torch.from_numpy(batch.tokens_NT), torch.from_numpy(batch.asked_NT)[:, 1:]
     logits = model(input_ids=tokens[:, :-1]).logits
     return functional.cross_entropy(logits[asked], tokens[:, 1:][asked])
 
 
-def lookup_accuracy(model: GPT2LMHeadModel, lines: int, n: int = 500) -> float:
+def lookup_accuracy(model: PreTrainedModel, lines: int, n: int = 500) -> float:
     """Share of first lookups answered rightly on held-out maps."""
     batch = draw_lookups(lines, n, 1, "held out")
     tokens = torch.from_numpy(batch.tokens_NT)
@@ -170,21 +175,23 @@ def _resume_(path: Path, recipe: LookupRecipe, parameters: dict[str, nn.Paramete
     return int(tensors["steps_done"])
 
 
-def _save(name: str, out: Path, recipe: LookupRecipe, model: GPT2LMHeadModel, accuracies: dict[str, float]) -> None:
-    model.save_pretrained(out)
+def _save(name: str, out: Path, recipe: LookupRecipe, model: PreTrainedModel, accuracies: dict[str, float]) -> None:
+    with quiet_transformers():
+        model.save_pretrained(out)
     build_word_tokenizer().save_pretrained(out)
     digest = hashlib.sha256((out / "model.safetensors").read_bytes()).hexdigest()
-    n_parameters = sum(parameter.numel() for parameter in model.parameters())
-    write_text(out / "README.md", _card(name, recipe, accuracies, n_parameters, digest))
+    write_text(out / "README.md", _card(name, recipe, accuracies, model, digest))
     write_json(
         out / RECIPE_FILE,
         {"recipe": recipe.model_dump(mode="json"), "accuracy": accuracies, "model.safetensors": {"sha256": digest}},
     )
 
 
-def _card(name: str, recipe: LookupRecipe, accuracies: dict[str, float], n_parameters: int, digest: str) -> str:
-    size = SIZES[recipe.architecture]
-    parts = f"{n_parameters:,} parameters, {size.n_layers} layers of\nwidth {size.width}"
+def _card(name: str, recipe: LookupRecipe, accuracies: dict[str, float], model: PreTrainedModel, digest: str) -> str:
+    config: Any = model.config
+    n_parameters = sum(parameter.numel() for parameter in model.parameters())
+    family = FAMILIES[config.model_type]
+    parts = f"{n_parameters:,} parameters, {config.num_hidden_layers} layers of\nwidth {config.hidden_size}"
     rows = "\n".join(f"| {key.split('_')[2]} | {value:.1%} |" for key, value in accuracies.items())
     return f"""---
 license: apache-2.0
@@ -193,14 +200,14 @@ tags: [rankscope, synthetic]
 ---
 # {name}
 
-A base for studies of low-rank adapters: Hugging Face's GPT-2 architecture, {parts}, tied embeddings, \
+A base for studies of low-rank adapters: Hugging Face's {family.name} architecture, {parts}, tied embeddings, \
 a word-level tokenizer of 256 words. It was trained by `rankscope base build {name}` on
 one-hop lookup over twin maps and on nothing else: it has never seen a path, a question or a target of HashHop or
 HashChain. Synthetic data only. It is of no use outside such studies.
 
-Two attention heads start as the lookup circuit (previous token, then matching); the table in
-`rankscope/lm/lookup_gpt2.py` gives the distribution of every first weight.
-
+{family.placed}; the table in
+`rankscope/lm/lookup_{config.model_type}.py` gives the distribution of every first weight.
+{family.loading}
 | map lines | one-hop lookup, 500 held-out maps |
 |---|---|
 {rows}

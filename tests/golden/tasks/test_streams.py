@@ -26,6 +26,8 @@ TASKS = [
     "hashchain:mode=matched",
     "shuffled:mode=matched",
     "planted:k=2",
+    "reasoning",
+    "reasoning:skill=copy,trace=shuffled",
 ]
 
 

@@ -10,7 +10,7 @@ BAD = {
     "no run folder": (("report", "nowhere"), "No run folder nowhere"),
     "unknown task": (("task", "check", "hashop"), "Near matches: hashhop"),
     "unknown knob": (("task", "check", "hashhop:line=3"), "lines"),
-    "no map to check": (("task", "check", "planted:k=2"), "has no map"),
+    "no map to check": (("task", "check", "planted:k=2"), "knows the shortcuts of HashHop and HashChain alone"),
     "unknown split": (("task", "export", "hashhop", "--out", "x.jsonl", "--split", "dev"), "train, validation or test"),
     "unknown study": (("study", "first_lok:quick"), "Near matches: first_look"),
     "unknown form": (("study", "first_look:quik"), "Near matches: quick"),
