@@ -39,6 +39,7 @@ bench: $(READY)  ## how fast adapters train here, beside PEFT; hours, on an idle
 	@$(BIN)/python benchmarks/engine.py
 	@$(BIN)/python benchmarks/first_look.py
 	@$(BIN)/python benchmarks/page.py
+	@$(BIN)/python benchmarks/capture.py
 
 test-all: $(READY)  ## every test, the slow ones too
 	@$(PYTEST) -n 2 tests
