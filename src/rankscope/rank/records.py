@@ -144,7 +144,7 @@ class SkillFindings(Config):
     task: str
     """The full task name with knobs."""
     mode: str
-    """`matched`, `trace`, `direct`, `control`, `null`, `planted`, `relabel` or `difficulty`."""
+    """`matched`, `trace`, `direct`, `reasoning`, `control`, `null`, `planted`, `relabel` or `difficulty`."""
     repeats: str = ""
     """What this skill repeats with another teacher, or varies; a page shows the first of those alike."""
     descriptive: bool = False

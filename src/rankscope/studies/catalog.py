@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from rankscope.base.errors import BadInput, UnknownName, near_matches
 from rankscope.rank.records import ClaimCard, StudyFindings
-from rankscope.studies import calibration, first_look, hash_paper, hash_rank
+from rankscope.studies import calibration, first_look, hash_paper, hash_rank, rank1
 from rankscope.studies.answers import calibration_answer, first_look_answer
 from rankscope.studies.claims import first_look_claims
 from rankscope.studies.evidence import Evidence
@@ -13,6 +13,7 @@ from rankscope.studies.hash_paper import HashPaperPlan
 from rankscope.studies.hash_rank_answer import hash_rank_answer
 from rankscope.studies.hash_rank_claims import hash_rank_claims
 from rankscope.studies.plan import StudyPlan
+from rankscope.studies.rank1_claims import rank1_answer, rank1_claims
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,14 @@ STUDIES = {
             hash_rank.plan,
             hash_rank_claims,
             lambda found: hash_rank_answer(found.skills, found.claims, found.calibration),
+        ),
+        RankStudy(
+            "rank1",
+            "How much of full fine-tuning does a rank-1 adapter recover on reasoning, as arXiv 2511.06739 has it?",
+            ("full", "quick", "smoke", "tune"),
+            rank1.plan,
+            rank1_claims,
+            lambda found: rank1_answer(found.skills, found.claims),
         ),
         RankStudy(
             "calibration",

@@ -8,15 +8,24 @@ value a ratio lies uses one end of either set, each wrong with half of the error
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from rankscope.rank.records import ClaimCard, RequiredRank, Resolution, SkillFindings
 from rankscope.stats.holm import holm
 from rankscope.stats.interval import Interval
+from rankscope.stats.power import minimum_detectable_effect, seeds_needed
 from rankscope.stats.smallest_error import smallest_error
 
 DECIDED = ("supported", "refuted")
 ERROR = 0.05
 """Of all decided claims of a study together, after Holm's correction."""
 LEVEL = 1 - ERROR
+Term = tuple[SkillFindings, str, float]
+"""(skill, arm, weight): its gain times the weight."""
+
+
+def _no_contrasts(_terms: Sequence[Term], _level: float) -> Interval:
+    raise AssertionError("This study's claims are not about contrasts of gains.")
 
 
 @dataclass(frozen=True)
@@ -28,6 +37,8 @@ class Evidence:
     """(skill, level) -> required rank at the first share of the gain; sets shrink as the level falls."""
     gain_at: Callable[[SkillFindings, str, float], Interval]
     """(skill, arm, level) -> the arm's gain with its interval."""
+    contrast_at: Callable[[Sequence[Term], float], Interval] = _no_contrasts
+    """(terms, level) -> weighted sum of gains, paired by seed and item; all terms are scored on the same items."""
 
     def skill(self, mode: str, name: str) -> SkillFindings | None:
         """The skill of that mode and name, if the study has it with a required rank."""
@@ -74,6 +85,21 @@ def resolution_words(found: Resolution, per_unit: float, unit: str) -> str:
     return (
         f"with {found.n_seeds} seeds this design sees a contrast of {per_unit * found.detectable:.2g} {unit}; "
         f"it saw {per_unit * found.seen:.2g}; {more}."
+    )
+
+
+def seed_resolution(values_S: np.ndarray) -> Resolution | None:
+    """What seeds could see of the distance of their mean from 0, and what they saw; None with one seed."""
+    n_seeds = len(values_S)
+    if n_seeds < 2:
+        return None
+    spread, seen = float(values_S.std(ddof=1)), float(values_S.mean())
+    needed = seeds_needed(seen, spread)
+    return Resolution(
+        n_seeds=n_seeds,
+        seen=seen,
+        detectable=minimum_detectable_effect(spread, n_seeds),
+        more_seeds=None if needed is None else max(needed - n_seeds, 1),
     )
 
 

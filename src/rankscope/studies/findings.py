@@ -1,7 +1,7 @@
 """From score tables to findings: every number of a report is made here, once."""
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -29,7 +29,7 @@ from rankscope.spectra.estimators import ESTIMATORS, EmptySpectrum
 from rankscope.spectra.low_rank_svd import singular_values
 from rankscope.stats.crossed import crossed_interval
 from rankscope.stats.interval import Interval
-from rankscope.studies.evidence import Evidence
+from rankscope.studies.evidence import Evidence, Term
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.tasks.catalog import load_task
 from rankscope.tasks.twins import TwinTask
@@ -255,7 +255,16 @@ def evidence_of(
         _, scores = alive(one.key)
         return gain_interval(scores.by_arm[arm], scores.reference_N, level)
 
-    return Evidence(found, required_at, gain_at)
+    def contrast_at(terms: Sequence[Term], level: float) -> Interval:
+        scored = [(alive(one.key)[1], arm, weight) for one, arm, weight in terms]
+        seeds = [seed for seed in scored[0][0].seeds if all(seed in scores.seeds for scores, *_ in scored)]
+        parts = [
+            weight * (scores.by_arm[arm][[scores.seeds.index(seed) for seed in seeds]] - scores.reference_N)
+            for scores, arm, weight in scored
+        ]
+        return crossed_interval(np.sum(parts, axis=0), level)
+
+    return Evidence(found, required_at, gain_at, contrast_at)
 
 
 def _recovery(skill: SkillPlan, scores: Scores) -> tuple[Recovery, ...]:

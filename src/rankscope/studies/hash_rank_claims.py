@@ -9,11 +9,19 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rankscope.rank.records import ClaimCard, Resolution, SkillFindings
+from rankscope.rank.records import ClaimCard, SkillFindings
 from rankscope.stats.interval import Interval
-from rankscope.stats.power import minimum_detectable_effect, seeds_needed
 from rankscope.studies.claims import MIN_SEEDS, PAPER_RANGE, doubts
-from rankscope.studies.evidence import DECIDED, LEVEL, STUCK, Evidence, p_value_of, resolution_words, sets_power
+from rankscope.studies.evidence import (
+    DECIDED,
+    LEVEL,
+    STUCK,
+    Evidence,
+    p_value_of,
+    resolution_words,
+    seed_resolution,
+    sets_power,
+)
 from rankscope.studies.hash_rank import LEVELS, PLACEMENTS, TWINS
 from rankscope.studies.hash_rank_ratios import (
     COUNT,
@@ -238,21 +246,6 @@ def _ratio_power(claim: RatioClaim, pairs: dict[str, Pair], primary: str) -> str
         return "One seed says nothing about the spread over seeds, so not how many would decide it."
     return f"On the logarithm of the ratio, measured from log {PAPER_RANGE[0]:g}: " + resolution_words(
         found, 1, "(a factor of " + f"{np.exp(found.detectable):.2g})"
-    )
-
-
-def seed_resolution(values_S: np.ndarray) -> Resolution | None:
-    """What seeds could see of the distance of their mean from 0, and what they saw; None with one seed."""
-    n_seeds = len(values_S)
-    if n_seeds < 2:
-        return None
-    spread, seen = float(values_S.std(ddof=1)), float(values_S.mean())
-    needed = seeds_needed(seen, spread)
-    return Resolution(
-        n_seeds=n_seeds,
-        seen=seen,
-        detectable=minimum_detectable_effect(spread, n_seeds),
-        more_seeds=None if needed is None else max(needed - n_seeds, 1),
     )
 
 

@@ -21,7 +21,7 @@ class SkillPlan(Config):
     name: str
     """Short label, such as `HashHop`; one per plan and mode."""
     mode: str
-    """`matched`, `trace`, `direct`, `control`, `null`, `planted`, `relabel` or `difficulty`."""
+    """`matched`, `trace`, `direct`, `reasoning`, `control`, `null`, `planted`, `relabel` or `difficulty`."""
     task: str
     """Task name with knobs."""
     arms: tuple[ArmSpec, ...]
@@ -33,6 +33,8 @@ class SkillPlan(Config):
     """`validation` where a choice is made by the scores, such as of a difficulty; then results never see them."""
     n_validation: PositiveInt = 300
     """Validation items that convergence is judged on, and learning rates are chosen by."""
+    scored_as: str | None = None
+    """The task that is scored, where that is not the trained one: a part of it, or what it is a control for."""
     leaves_of: str | None = None
     """Keep only items at whose index this HashHop task ends at a leaf: tested and validated twins share their maps."""
     functional: tuple[int, ...] = ()

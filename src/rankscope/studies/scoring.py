@@ -50,14 +50,15 @@ def items_to_test(base: Base, skill: SkillPlan) -> EncodedItems:
 
 
 def items_of(base: Base, skill: SkillPlan, split: str, n: int) -> EncodedItems:
-    """The first n items of a split; with `leaves_of`, of those whose HashHop twin ends at a leaf."""
+    """The first n items of a split of what is scored; with `leaves_of`, of those whose HashHop twin ends at a leaf."""
+    task = skill.scored_as or skill.task
     if skill.leaves_of is None:
-        return load_items(skill.task, split, n, SCORING_SEED, base.tokenizer)
+        return load_items(task, split, n, SCORING_SEED, base.tokenizer)
     n_drawn = n * _DRAWN_PER_KEPT
     at_leaf = load_items(skill.leaves_of, split, n_drawn, SCORING_SEED, base.tokenizer).groups["ends_at_leaf"]
     rows = np.flatnonzero(at_leaf == 1)[:n]
     assert len(rows) == n
-    return load_items(skill.task, split, n_drawn, SCORING_SEED, base.tokenizer).take(rows)
+    return load_items(task, split, n_drawn, SCORING_SEED, base.tokenizer).take(rows)
 
 
 @dataclass

@@ -43,11 +43,9 @@ def test_every_study_and_form_is_described():
 
 
 def test_the_sizes_of_the_shipped_bases_are_as_stated():
-    n_parameters = {
-        sum(weight.numel() for weight in load_base(name).model.parameters()) / 1e6 for name in shipped_bases()
-    }
+    sizes = {sum(weight.numel() for weight in load_base(name).model.parameters()) / 1e6 for name in shipped_bases()}
     (stated,) = re.findall(r"bases of ([\d. and]+) million parameters", README)
-    assert [f"{n:.1f}" for n in sorted(n_parameters)] == stated.split(" and ")
+    assert sorted({f"{n:.1f}" for n in sizes}) == stated.split(" and ")
 
 
 def test_the_changelog_starts_with_this_version():

@@ -1,0 +1,129 @@
+"""rank1: its plan, and its verdicts on scores made by hand.
+
+1. Every arm of a form has a rate; trainings are shared by the skills that they are scored on; controls are scored on
+   the mix that they never saw.
+2. Recovery inside the paper's band is supported, above and below it refuted; parts and traces by a contrast's side.
+3. Fewer than five seeds are underpowered; untuned rates and a full fine-tune without a gain forbid a verdict.
+"""
+
+import numpy as np
+import pytest
+
+from rankscope.rank.records import ClaimCard, CurvePoint, Recovery, SkillFindings
+from rankscope.stats.crossed import crossed_interval
+from rankscope.stats.interval import Interval
+from rankscope.studies.evidence import Evidence
+from rankscope.studies.plan import rate_name
+from rankscope.studies.rank1 import FORMS, plan
+from rankscope.studies.rank1_claims import rank1_answer, rank1_claims
+from rankscope.tasks.catalog import load_task
+
+RNG = np.random.default_rng(0)
+
+
+def scores(mean: float, n_seeds: int) -> np.ndarray:
+    return (RNG.random((n_seeds, 400)) < mean).astype(float)
+
+
+def skill(name: str, by_arm: dict[str, float], n_seeds: int, mode: str, flags=()):  # -> findings, its scores
+    drawn = {arm: scores(mean, n_seeds) for arm, mean in by_arm.items()}
+    points = tuple(
+        CurvePoint(
+            arm=arm,
+            rank=1 if arm == "rank 1" else None,
+            lr=0.01,
+            score=crossed_interval(s_SN),
+            gain=crossed_interval(s_SN),
+        )
+        for arm, s_SN in drawn.items()
+    )
+    ratio = Interval(estimate=0.8, low=0.7, high=0.9, method="by hand", n_seeds=n_seeds, n_items=400)
+    recovery = (Recovery(arm="rank 1", ratio=ratio, refused=None, contrast=ratio),)
+    found = SkillFindings(
+        name=name,
+        task="reasoning",
+        mode=mode,
+        n_seeds=n_seeds,
+        n_items=400,
+        budget="by hand",
+        base_score=0.0,
+        chance=None,
+        chance_forced=None,
+        curve=points,
+        required=(),
+        functional=(),
+        spectral=(),
+        recovery=recovery,
+        flags=flags,
+    )
+    return found, drawn
+
+
+def cards(rank_1=0.8, full=0.98, mlp=0.6, attention=0.2, shuffled=0.05, n_seeds=5, flags=()) -> dict[str, ClaimCard]:
+    made = [
+        skill("mix, all maps", {"rank 1": rank_1, "full": full}, n_seeds, "reasoning", flags),
+        skill("mix, MLP", {"rank 1": mlp, "full": full}, n_seeds, "reasoning"),
+        skill("mix, attention", {"rank 1": attention, "full": full}, n_seeds, "reasoning"),
+        skill("mix, shuffled traces", {"rank 1": shuffled, "full": shuffled}, n_seeds, "control"),
+    ]
+    drawn = {found.key: by_arm for found, by_arm in made}
+
+    def contrast_at(terms, level):
+        return crossed_interval(sum(weight * drawn[one.key][arm] for one, arm, weight in terms), level)
+
+    def gain_at(one, arm, level):
+        return crossed_interval(drawn[one.key][arm], level)
+
+    def no_ranks(*_):
+        raise AssertionError
+
+    evidence = Evidence(tuple(found for found, _ in made), no_ranks, gain_at, contrast_at)
+    return {card.claim.split()[2]: card for card in rank1_claims(evidence, "rankscope study rank1")}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_every_form_is_whole(form):
+    made = plan(form)
+    assert {rate_name(skill, arm) for skill in made.skills for arm in skill.arms} == set(made.rates)
+    for one in made.skills:
+        load_task(one.task)
+        assert one.scored_as is not None
+        load_task(one.scored_as)
+        assert "wrong=0" in one.scored_as
+    trainings = {cell for *_, cell in made.cells()}
+    assert len(trainings) < len(list(made.cells()))
+    if form == "full":
+        assert len(trainings) == 5 * (3 + 1 + 1 + 4 + 2 * 2)
+
+
+def test_recovery_is_judged_by_the_band():
+    assert cards(rank_1=0.8)["adapter"].verdict == "supported"
+    assert cards(rank_1=0.5)["adapter"].verdict == "refuted"
+    assert cards(rank_1=0.97)["adapter"].verdict == "refuted"
+    close = cards(rank_1=0.73 * 0.98)["adapter"]
+    assert close.verdict == "undecided"
+    assert "seeds this design sees" in close.power
+
+
+def test_parts_and_traces_are_judged_by_their_side():
+    found = cards()
+    assert (found["matter"].verdict, found["rank-1"].verdict) == ("supported", "supported")
+    other = cards(mlp=0.1, attention=0.5, shuffled=0.7)
+    assert (other["matter"].verdict, other["rank-1"].verdict) == ("refuted", "refuted")
+    assert all(card.p_value is not None and card.p_value < 0.05 for card in found.values())
+
+
+def test_what_forbids_a_verdict():
+    assert {card.verdict for card in cards(n_seeds=2).values()} == {"underpowered"}
+    assert cards(flags=("rates are confounded",))["adapter"].verdict == "undecided"
+    flat = cards(rank_1=0.0, full=0.0, shuffled=0.0)["adapter"]
+    assert flat.verdict == "undecided"
+    assert flat.p_value is None
+
+
+def test_the_answer_names_recovery_claims_and_controls():
+    found, _ = skill("mix, all maps", {"rank 1": 0.8, "full": 0.9}, 5, "reasoning")
+    control, _ = skill("mix, shuffled traces", {"rank 1": 0.1}, 5, "control")
+    told = rank1_answer((found, control), tuple(cards().values()))
+    assert "mix, all maps 80% [70%, 90%]" in told[0]
+    assert told[-1].startswith("Control, shuffled traces: Base 0.0%")
