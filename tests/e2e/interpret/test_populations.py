@@ -10,6 +10,7 @@ from rankscope.capture.recorder import record
 from rankscope.interpret.examples import examples
 from rankscope.interpret.populations import matched_view, sampled, score_populations
 from rankscope.interpret.role_claims import as_interpretable_as_neurons, fires_for_reasoning
+from rankscope.interpret.tables import read_examples, read_role_scores, write_examples, write_role_scores
 from rankscope.lm.bases import load_base
 from rankscope.tasks.catalog import load_role_items
 
@@ -29,7 +30,7 @@ def captured(tmp_path_factory):
     }
 
 
-def test_populations_are_matched_and_claims_follow(captured):
+def test_populations_are_matched_and_claims_follow(captured, tmp_path):
     scores = score_populations(captured, n_shifts=19)
     n = len(captured["adapter"].view)
     assert {len(found.labels) for found in scores.values()} == {n}
@@ -40,6 +41,9 @@ def test_populations_are_matched_and_claims_follow(captured):
     assert len(scores["mlp"].pairs) == len(judged) * n
     # The base's stream knows what kind of token it is at; half of the items say so for those it was not chosen on.
     assert scores["residual"].best["auroc"].mean() > 0.6
+    write_role_scores(tmp_path, scores["mlp"])
+    for name in ("pairs", "best", "roles"):
+        assert read_role_scores(tmp_path, "mlp", name).equals(getattr(scores["mlp"], name))
     for claim in (as_interpretable_as_neurons(scores), fires_for_reasoning(scores)):
         assert claim.verdict in ("supported", "refuted", "undecided")
         assert all(one.low <= one.estimate <= one.high for one in claim.differences.values())
@@ -65,9 +69,10 @@ def test_the_same_share_of_items_is_taken_of_every_population(captured):
     assert len(found[0].item_starts) == len(np.unique(found[0].item))
 
 
-def test_examples_come_from_a_capture(captured):
+def test_examples_come_from_a_capture(captured, tmp_path):
     state = captured["adapter"]
-    found = examples(state.iter_shown())
+    write_examples(tmp_path / "examples.parquet", examples(state.iter_shown()))
+    found = read_examples(tmp_path / "examples.parquet")
     tokens, values_MF = gathered(state.iter_shown())
     top = found.filter((pl.col("kind") == "positive") & (pl.col("rank") == 0)).sort("direction")
     np.testing.assert_array_equal(top["value"], values_MF.max(0))
