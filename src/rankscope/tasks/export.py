@@ -67,7 +67,7 @@ configs:
 # {task}
 
 {n:,} items, made by `rankscope task export {task} --n {n} --seed {data_seed} --split {split} --out {name}`.
-Synthetic; every answer was checked by breadth-first search. Load with
+Synthetic; every answer was checked by a solver that reads the prompt alone. Load with
 `datasets.load_dataset("json", data_files="{name}")`.
 
 | key | meaning |

@@ -83,6 +83,17 @@ def test_the_seed_decides_the_weights(tmp_path: Path) -> None:
     assert one != other
 
 
+def test_the_gated_architecture_resumes_to_the_same_bytes(tmp_path: Path) -> None:
+    recipe = TINY.override(architecture="tiny-qwen2", batch_size=2)
+    with pytest.raises(Interrupted):
+        build_base("tiny-qwen2", tmp_path / "stopped", recipe, interrupt)
+    for folder in ("stopped", "whole"):
+        build_base("tiny-qwen2", tmp_path / folder, recipe)
+    assert contents(tmp_path / "stopped") == contents(tmp_path / "whole")
+    assert "Qwen2 architecture" in (tmp_path / "whole" / "README.md").read_text()
+    assert load_base(str(tmp_path / "whole")).model.config.model_type == "qwen2"
+
+
 def test_the_architecture_is_the_recipes(tmp_path: Path) -> None:
     build_base("small-gpt2", tmp_path, TINY.override(architecture="small-gpt2", n_steps=1))
     config = load_base(str(tmp_path)).model.config
