@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from rankscope.adapters.truncate import directions, matrix_rank
+from rankscope.adapters.truncate import directions, matrix_rank, signed_directions
 from rankscope.adapters.weights import AdapterWeights, Factors
 
 NEAR = 0.05
@@ -120,8 +120,7 @@ def output_directions(factors: Factors) -> Float[torch.Tensor, "O K"]:
     n_shown = matrix_rank(factors)
     if n_shown == 0:
         return factors.B_OR.new_zeros(len(factors.B_OR), 0, dtype=torch.float64)
-    U_OK = directions(factors).U_OR[:, :n_shown]
-    return U_OK * U_OK.gather(0, U_OK.abs().argmax(dim=0, keepdim=True)).sign()
+    return signed_directions(factors).U_OR[:, :n_shown]
 
 
 def subspaces(S_K: Float[np.ndarray, " K"], near: float = NEAR) -> tuple[tuple[int, ...], ...]:

@@ -62,7 +62,7 @@ class RoleEffect(Config):
     name: str
     how: How
     role: str
-    """`section trace`, `surface step` or `tag on_path`: of the token that is predicted."""
+    """`section:trace`, `surface:step` or `tag:on_path`: of the token that is predicted."""
     kl: float
     """Nats per token of that role."""
     n_tokens: int

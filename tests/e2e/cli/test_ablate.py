@@ -62,7 +62,7 @@ def test_several_seeds_a_screen_and_directions(rankscope, base, adapters):
     assert (units.count("site"), units.count("direction")) == (2, 4)
     assert {row["kl"]["n_seeds"] for row in reading["ablations"]} == {2}
     assert reading["screen"] is None
-    assert any(row["role"].startswith("tag ") for row in reading["roles"])
+    assert any(row["role"].startswith("tag:") for row in reading["roles"])
 
 
 def test_without_roles_it_says_what_is_missing(rankscope, base, adapters, tmp_path):

@@ -172,7 +172,7 @@ def test_role_sums_add_up_to_the_whole(items: EncodedItems) -> None:
     full = adapter_on(model)
     effect = effects(model, full, [zeroed(full, list(full)[:3])], found, masks)
     n_completion_N = found.n_tokens_N - found.n_prompt_N
-    for kind in ("section ", "surface "):
+    for kind in ("section:", "surface:"):
         columns = [place for place, name in enumerate(masks.names) if name.startswith(kind)]
         assert (effect.role_count_NG[:, columns].sum(1) == n_completion_N).all()
         assert np.allclose(effect.role_kl_VNG[0][:, columns].sum(1), effect.kl_VN[0] * n_completion_N)
@@ -213,7 +213,7 @@ def test_reading_tells_rounding_from_effect() -> None:
     assert [one.name for one in reading.of("layer")] == ["layer 0", "layer 1", "layer 2"]
     assert reading.screen is not None
     assert reading.screen.n == 21
-    assert {one.role for one in reading.roles} >= {"section trace", "surface step", "tag on_path"}
+    assert {one.role for one in reading.roles} >= {"section:trace", "surface:step", "tag:on_path"}
     assert all(0 <= (one.p or 0) <= 1 for one in reading.ablations)
     two = ablation(model, [full, adapter_on(model, seed=1)], found, roles, Asked(units=("part",), hows=("zero",)))
     assert two.n_adapters == 2
