@@ -1,6 +1,8 @@
 """The figures of ablations, as layers for `figures.to_svg`: a heat map of kinds and layers, and bars per layer."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import Any
 
 from rankscope.interpret.ablation_records import Ablation
@@ -11,17 +13,26 @@ CELL_WIDTH, CELL_HEIGHT, MOST_LABELLED = 30, 24, 16
 LEFT = 108
 
 
-def heat_map(rows: Sequence[Ablation]) -> str:
-    """KL of single sites by kind and layer; cells below resolution are hatched out by a dot."""
+def heat_map(rows: Sequence[Ablation], links: Mapping[str, str] | None = None) -> str:
+    """KL of single sites by kind and layer; cells below resolution are hatched out by a dot.
+
+    `links` maps a site to a fragment of the page, such as `#d=L3.mlp.up_proj.0`, that its cell leads to.
+    """
     layers = sorted({row.layer for row in rows if row.layer is not None})
     kinds = list(dict.fromkeys(row.kind or "" for row in rows))
     width = min(CELL_WIDTH, max(9, 900 // max(1, len(layers))))
-    return to_svg(
-        heat_layers(rows, layers, kinds), right=8, width=width * len(layers), height=CELL_HEIGHT * len(kinds), left=LEFT
-    )
+    shown = heat_layers(rows, layers, kinds, links or {})
+    svg = to_svg(shown, right=8, width=width * len(layers), height=CELL_HEIGHT * len(kinds), left=LEFT)
+    # The converter puts a base of its own before a fragment. Cells are no tab stops: the page's filters lead there too.
+    return re.sub(r'xlink:href="[^"#]*#', 'tabindex="-1" href="#', svg)
 
 
-def heat_layers(rows: Sequence[Ablation], layers: Sequence[int], kinds: Sequence[str]) -> list[Spec]:
+def heat_layers(
+    rows: Sequence[Ablation],
+    layers: Sequence[int],
+    kinds: Sequence[str],
+    links: Mapping[str, str] = MappingProxyType({}),
+) -> list[Spec]:
     """Cells, then marks of what is below resolution, then outlines of what a random shift does not explain."""
     top = max((row.kl.estimate for row in rows), default=0.0) or 1.0
     cells = [
@@ -31,6 +42,7 @@ def heat_layers(rows: Sequence[Ablation], layers: Sequence[int], kinds: Sequence
             "weight": 0.0 if row.below_resolution else 0.06 + 0.94 * max(row.kl.estimate, 0.0) / top,
             "below": row.below_resolution,
             "sure": row.significant,
+            "to": links.get(row.name),
         }
         for row in rows
         if row.layer is not None
@@ -41,6 +53,7 @@ def heat_layers(rows: Sequence[Ablation], layers: Sequence[int], kinds: Sequence
     y["axis"] = {"title": None, "grid": False, "labelLimit": LEFT - 8}
     opacity = {"field": "weight", "type": "quantitative", "scale": None, "legend": None}
     frame = {"fillOpacity": 0, "stroke": TINTS["ink"], "strokeWidth": 1.2}
+    to = {"href": {"field": "to", "type": "nominal"}} if links else {}
     return [
         layer(
             cells,
@@ -49,9 +62,10 @@ def heat_layers(rows: Sequence[Ablation], layers: Sequence[int], kinds: Sequence
             x=x,
             y=y,
             opacity=opacity,
+            **to,
         ),
-        layer([cell for cell in cells if cell["below"]], "point", {"color": TINTS["muted"], "size": 6}, x=x, y=y),
-        layer([cell for cell in cells if cell["sure"]], "rect", frame, x=x, y=y),
+        layer([cell for cell in cells if cell["below"]], "point", {"color": TINTS["muted"], "size": 6}, x=x, y=y, **to),
+        layer([cell for cell in cells if cell["sure"]], "rect", frame, x=x, y=y, **to),
     ]
 
 

@@ -1,6 +1,6 @@
 """The page of an ablation: where an adapter acts, with the resolution of the arithmetic shown."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rankscope.base.atomic import write_text
@@ -62,18 +62,18 @@ def write_ablation_page(record_path: Path, out_path: Path) -> None:
     write_text(out_path, render_ablation(read_ablation(record_path)))
 
 
-def where(reading: AblationReading) -> tuple[Part, ...]:
-    """Heat map of single sites and bars of layers, where sites have layers."""
+def where(reading: AblationReading, links: Mapping[str, str] | None = None) -> tuple[Part, ...]:
+    """Heat map of single sites and bars of layers, where sites have layers; `links` maps sites to fragments."""
     sites = [row for row in reading.of("site") if row.layer is not None]
     layers = reading.of("layer")
     parts: list[Part] = []
     if sites:
         keys = (
-            Key("KL, darker is more", "c1", shape="square"),
+            Key("KL, stronger is more", "c1", shape="square"),
             Key("below resolution", "muted", shape="dot"),
             Key("more than a random shift", "ink", shape="hollow"),
         )
-        panel = Panel("Single sites taken out", "", figures.heat_map(sites), effect_alt(sites))
+        panel = Panel("Single sites taken out", "", figures.heat_map(sites, links), effect_alt(sites))
         parts.append(Figure("KL per completion token when one site's update is taken out.", (panel,), keys))
     if layers:
         keys = (

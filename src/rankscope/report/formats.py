@@ -21,6 +21,7 @@ VERDICT_TONES: dict[str, Tone] = {
     "undecided": "open",
     "not converged": "open",
     "not tested": "open",
+    "not measured": "open",
     "sufficient": "good",
     "insufficient": "bad",
 }

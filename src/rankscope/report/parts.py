@@ -115,6 +115,7 @@ class Claim:
 
     claim: str
     source: str
+    """Who claims it; empty where that is this page."""
     rule: str
     estimate: str
     verdict: str
@@ -122,6 +123,7 @@ class Claim:
     because: str
     limits: tuple[str, ...]
     command: str
+    """What repeats it; empty where that is one command for the whole page."""
     chance: str = ""
     """p-value, raw and corrected, in words."""
     power: str = ""

@@ -1,4 +1,6 @@
 import importlib.util
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -15,3 +17,14 @@ def made_up():
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
+
+
+@pytest.fixture(scope="session")
+def browser():
+    """Path of a Chromium."""
+    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if path is None and os.environ.get("RANKSCOPE_REQUIRE_CHROMIUM") == "1":
+        pytest.fail("chromium is required (RANKSCOPE_REQUIRE_CHROMIUM=1) but not installed")
+    if path is None:
+        pytest.skip("chromium is not installed; the page was not looked at in a browser")
+    return path

@@ -2,9 +2,7 @@
 
 import html
 import json
-import os
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -36,16 +34,6 @@ addEventListener("load", () => {
   (window.parent === window ? document : window.parent.document).body.append(line);
 });
 </script>"""
-
-
-@pytest.fixture(scope="module")
-def browser():
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None and os.environ.get("RANKSCOPE_REQUIRE_CHROMIUM") == "1":
-        pytest.fail("chromium is required (RANKSCOPE_REQUIRE_CHROMIUM=1) but not installed")
-    if path is None:
-        pytest.skip("chromium is not installed; the page was not looked at in a browser")
-    return path
 
 
 @pytest.fixture(scope="module")
