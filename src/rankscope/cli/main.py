@@ -9,7 +9,7 @@ import typer
 
 from rankscope import __version__
 from rankscope.base.errors import RankscopeError, is_out_of_memory
-from rankscope.cli import ablate, base, bench, capture, doctor, rank, report, study, task, train, truncate
+from rankscope.cli import ablate, base, bench, capture, doctor, look, rank, report, study, task, train, truncate
 from rankscope.cli.console import err, print_line
 
 BAD_INPUT, OUR_FAULT, INTERRUPTED = 2, 70, 130
@@ -28,6 +28,7 @@ app = typer.Typer(
 app.command("doctor")(doctor.doctor)
 app.command("rank")(rank.rank)
 app.command("truncate")(truncate.truncate)
+app.command("look")(look.look)
 app.command("ablate")(ablate.ablate)
 app.command("train")(train.train)
 app.command("capture")(capture.capture)

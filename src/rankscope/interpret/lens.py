@@ -10,14 +10,20 @@ lens shows what is written there, not what becomes of it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from rankscope.adapters.truncate import Directions, signed_directions
-from rankscope.adapters.weights import Factors
+from rankscope.adapters.weights import AdapterWeights, Factors
+from rankscope.engine.model import adapter_ops
+from rankscope.evals.completion_pass import CompletionBatch, length_batches, model_device
 from rankscope.interpret.look_records import Lens, LensToken
 from rankscope.lm.decoder import Decoder, LinearMap, Norm
+from rankscope.lm.read_decoder import read_decoder
+from rankscope.tasks.encoded import EncodedItems
 
 SHOWN = 8
 INNER_READ = "It reads {what}, not the residual stream, so no token's embedding stands at its input."
@@ -80,11 +86,25 @@ def read_embeddings(decoder: Decoder, found: Directions, index: int, norm: Norm)
     return float(found.S_R[index]) * (norm(decoder.embedding_VD) @ v_D)
 
 
-def last_residual_rms(decoder: Decoder, residual_NTD: Float[Tensor, "N T D"]) -> float:
+@torch.no_grad()
+def residual_rms(model: PreTrainedModel, weights: AdapterWeights, items: EncodedItems) -> float:
+    """`last_residual_rms` of the adapted model over the items' tokens."""
+    decoder, ops = read_decoder(model), adapter_ops(weights, next(model.parameters()))
+    total, n_tokens = 0.0, 0
+    for rows_M in length_batches(items, 64, 1):
+        batch = CompletionBatch.of(items, rows_M)
+        residual = decoder.below(batch.read_MT.to(model_device(model)), decoder.n_layers, site_ops=ops)
+        read_MT = torch.from_numpy(np.arange(residual.shape[1]) < items.n_tokens_N[rows_M][:, None] - 1)
+        kept = residual[read_MT.to(residual.device)]
+        total, n_tokens = total + last_residual_rms(decoder, kept) ** 2 * len(kept), n_tokens + len(kept)
+    return float((total / n_tokens) ** 0.5)
+
+
+def last_residual_rms(decoder: Decoder, residual_ND: Float[Tensor, "*N D"]) -> float:
     """Root mean square, per dimension, of the residual below the final norm; centred where the norm centres."""
     if decoder.norm.kind == "layer":
-        residual_NTD = residual_NTD - residual_NTD.mean(-1, keepdim=True)
-    return float(residual_NTD.double().square().mean().sqrt())
+        residual_ND = residual_ND - residual_ND.mean(-1, keepdim=True)
+    return float(residual_ND.double().square().mean().sqrt())
 
 
 def _beside(decoder: Decoder, site: str) -> _Beside:

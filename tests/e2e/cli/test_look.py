@@ -1,0 +1,120 @@
+"""`rankscope look`: all of it on an adapter with roles, on plain text, on a base of another family, and going on."""
+
+import json
+
+import pytest
+import torch
+from transformers import OPTConfig, OPTForCausalLM
+
+from rankscope.adapters.weights import AdapterWeights, Factors
+from rankscope.adapters.write import write_adapter
+from rankscope.base.vocabulary import ID, PAD, SIZE, STOP, SYMBOLS
+from rankscope.interpret.look_records import LABELS_FILE, LOOK_FILE, read_look
+from rankscope.lm.word_tokenizer import build_word_tokenizer
+
+TASK = "hashhop:mode=trace,lines=8,chains=2,max_length=4,hops=1"
+
+
+def adapter_at(folder, base, shapes, rank=1):
+    draw = torch.Generator().manual_seed(0)
+    factors = {
+        site: Factors(torch.randn(rank, n_in, generator=draw), torch.randn(n_out, rank, generator=draw) / 20, 1.0)
+        for site, (n_out, n_in) in shapes.items()
+    }
+    write_adapter(folder, AdapterWeights(factors), str(base))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def base(tiny_model_folder):
+    return tiny_model_folder("qwen2")
+
+
+@pytest.fixture
+def asked(base, tmp_path):
+    """A look at an adapter of one direction per site, some of them in the residual stream."""
+    shapes = {
+        "model.layers.0.self_attn.q_proj": (16, 16),
+        "model.layers.0.mlp.up_proj": (24, 16),
+        "model.layers.1.mlp.down_proj": (16, 24),
+    }
+    adapter = adapter_at(tmp_path / "adapter", base, shapes)
+    return ("look", adapter, "--base", base, "--task", TASK, "--items", 60, "--out", tmp_path / "page")
+
+
+@pytest.fixture(scope="module")
+def plain_text(tmp_path_factory):
+    file = tmp_path_factory.mktemp("items") / "mine.jsonl"
+    rows = [{"prompt": f"{SYMBOLS[n % 40]} {SYMBOLS[n // 40]} answer", "answer": SYMBOLS[n % 7]} for n in range(400)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    return file
+
+
+def test_everything_is_found_in_one_go_and_a_second_call_goes_on(rankscope, asked, tmp_path):
+    ran = rankscope(*asked)
+    assert ran.code == 0, ran.err
+    record = read_look(tmp_path / "page" / LOOK_FILE)
+    check_whole(record)
+    saved = tmp_path / "saved.json"
+    saved.write_text(json.dumps({"adapter_hash": record.adapter_hash, "labels": {"L0.mlp.up_proj.0": "carries"}}))
+    assert rankscope(*asked, "--labels", saved).code == 0
+    assert rankscope(*asked).code == 0
+    assert read_look(tmp_path / "page" / LOOK_FILE).directions == record.directions
+    assert "carries" in (tmp_path / "page" / LABELS_FILE).read_text()
+    assert "carries" in (tmp_path / "page" / "report.html").read_text()
+
+
+def check_whole(record):
+    """Every direction has everything that there is to find."""
+    assert [one.slug for one in record.directions] == [
+        "L0.self_attn.q_proj.0", "L0.mlp.up_proj.0", "L1.mlp.down_proj.0"
+    ]  # fmt: skip
+    assert {one.name for one in record.populations} >= {"adapter directions", "MLP hidden units", "random directions"}
+    assert len(record.cards) == 2
+    for one in record.directions:
+        assert sum(one.bin_counts) == record.n_tokens
+        assert {example.kind for example in one.examples} >= {"positive", "negative", "random", "near zero"}
+        assert one.ablation is not None
+        assert one.role is not None
+        assert len(one.causal) == 5
+    reads, _, writes = (one.lens for one in record.directions)
+    assert reads is not None
+    assert writes is not None
+    assert reads.reads_up
+    assert writes.writes_up
+    example = record.directions[0].examples[0]
+    at = example.position - example.start
+    assert example.values[at] == pytest.approx(example.value, rel=1e-3)
+    assert len(example.tokens) == len(example.surfaces) == len(example.sections)
+    assert record.missing == ()
+
+
+def test_plain_text_has_no_roles_and_says_so(rankscope, base, plain_text, tmp_path):
+    adapter = adapter_at(tmp_path / "adapter", base, {"model.layers.1.mlp.down_proj": (16, 24)}, rank=2)
+    ran = rankscope("look", adapter, "--base", base, "--task", plain_text, "--items", 12, "--out", tmp_path / "page")
+    assert ran.code == 0, ran.err
+    record = read_look(tmp_path / "page" / LOOK_FILE)
+    assert len(record.directions) == 2
+    assert record.populations == ()
+    assert any("no roles" in sentence for sentence in record.missing)
+    assert all(one.ablation is not None and one.lens is not None and one.role is None for one in record.directions)
+
+
+def test_a_base_that_our_decoder_does_not_run(rankscope, plain_text, tmp_path):
+    torch.manual_seed(0)
+    config = OPTConfig(
+        vocab_size=SIZE, hidden_size=16, ffn_dim=32, num_hidden_layers=2, num_attention_heads=2, dropout=0.0,
+        max_position_embeddings=64, word_embed_proj_dim=16, eos_token_id=ID[STOP], pad_token_id=ID[PAD], bos_token_id=1,
+    )  # fmt: skip
+    OPTForCausalLM(config).save_pretrained(tmp_path / "base")
+    build_word_tokenizer().save_pretrained(tmp_path / "base")
+    adapter = adapter_at(tmp_path / "adapter", tmp_path / "base", {"model.decoder.layers.1.fc1": (32, 16)})
+    asked = ("--base", tmp_path / "base", "--task", plain_text, "--items", 8, "--out", tmp_path / "page")
+    ran = rankscope("look", adapter, *asked)
+    assert ran.code == 0, ran.err
+    record = read_look(tmp_path / "page" / LOOK_FILE)
+    assert any("No logit lens" in sentence for sentence in record.missing)
+    (one,) = record.directions
+    assert one.ablation is not None
+    assert one.examples
+    assert one.lens is None
