@@ -37,7 +37,7 @@ SECTIONS, SURFACES, TAGS = (
     ("none", "mark", "key", "value", "step", "answer"),
     ("on_path", "distractor", "leaf"),
 )
-ROLES = ("section trace", "surface step", "tag on_path", "tag leaf")
+ROLES = ("section:trace", "surface:step", "tag:on_path", "tag:leaf")
 EXAMPLE_KINDS: tuple[ExampleKind, ...] = ("positive", "negative", "decile", "random", "near zero")
 
 

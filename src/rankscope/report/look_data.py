@@ -9,6 +9,8 @@ from rankscope.report.formats import percent, span_text
 from rankscope.report.look_words import CHANCE, causal_title, change_text, facts, minus_nats, names
 
 Json = dict[str, Any]
+Standings = dict[tuple[int, ...], int]
+"""Section, surface and tags of a token -> number of that combination; few stand for many tokens."""
 ESCAPES = {ord(mark): f"\\u{ord(mark):04x}" for mark in "<>&\u2028\u2029"}
 DIGITS = 4
 """Significant digits of values on the page; look.json holds all."""
@@ -24,16 +26,19 @@ def explorer_lines(record: LookRecord, labels: Mapping[str, str]) -> str:
 
     Labels of directions that the record no longer holds are in it too, so that the page can give them back.
     """
+    standings: Standings = {}
+    shown = [_shown(one, standings) for one in record.directions]
     rows = {
         "adapter": record.adapter_hash,
         "words": record.words,
         "sections": record.section_names,
         "surfaces": record.surface_names,
         "tags": record.tag_names,
+        "standings": list(standings),
         "labels": dict(labels),
         "directions": [_row(one) for one in record.directions],
     }
-    return "\n".join(map(embedded, (rows, *map(_shown, record.directions))))
+    return "\n".join(map(embedded, (rows, *shown)))
 
 
 def short(x: float) -> float:
@@ -60,20 +65,22 @@ def _row(one: Direction) -> Json:
     }
 
 
-def _shown(one: Direction) -> Json:
+def _shown(one: Direction, standings: Standings) -> Json:
     return {
         "name": names(one),
         "norm": one.is_subspace,
         "facts": facts(one),
         "edges": [short(x) for x in one.bin_edges],
         "counts": one.bin_counts,
-        "examples": [_example(example) for example in one.examples],
+        "examples": [_example(example, standings) for example in one.examples],
         "lens": None if one.lens is None else _lens(one.lens),
         "causal": [_causal(check) for check in one.causal],
     }
 
 
-def _example(one: Example) -> Json:
+def _example(one: Example, standings: Standings) -> Json:
+    none = (0,) * len(one.tokens)
+    keys = zip(one.sections, one.surfaces or none, one.tags or none, strict=True)
     return {
         "kind": one.kind,
         "item": one.item,
@@ -82,9 +89,7 @@ def _example(one: Example) -> Json:
         "start": one.start,
         "words": one.tokens,
         "values": [float(f"{x:.3g}") for x in one.values],
-        "sections": one.sections,
-        "surfaces": one.surfaces,
-        "tags": one.tags,
+        "standings": [standings.setdefault(key, len(standings)) for key in keys],
     }
 
 

@@ -105,7 +105,7 @@ def test_one_row_of_the_list_is_a_tab_stop(page):
     [
         ("kind", "mlp.up_proj", lambda one: one.kind == "mlp.up_proj"),
         ("layer", "1", lambda one: one.layer == 1),
-        ("role", "section trace", lambda one: one.role.role == "section trace"),
+        ("role", "section:trace", lambda one: one.role.role == "section:trace"),
         ("only", "acts", lambda one: one.ablation.significant),
         ("only", "tells", lambda one: one.role.q <= 0.05),
         ("q", "L2.self_attn", lambda one: one.slug.startswith("L2.self_attn")),
@@ -207,8 +207,8 @@ def test_tokens_are_shaded_by_signed_value_and_the_marked_one_is_told(page, fold
 
 
 def test_underlines_stand_below_exactly_the_tokens_with_the_role(page, folder, record):
-    direction = next(one for one in record.directions if one.role.role.startswith("tag "))
-    tag = record.tag_names.index(direction.role.role.removeprefix("tag "))
+    direction = next(one for one in record.directions if one.role.role.startswith("tag:"))
+    tag = record.tag_names.index(direction.role.role.removeprefix("tag:"))
     open_at(page, (folder / "report.html").as_uri() + f"#d={direction.slug}")
     lined = "[...document.querySelector('.tokens').children].map((t) => t.style.borderBottom !== '')"
     assert page.run(lined) == [bool(bits >> tag & 1) for bits in direction.examples[0].tags]

@@ -59,6 +59,9 @@ def test_the_explorer_gets_every_direction_and_every_label(record, page):
     for direction, shown in zip(record.directions, rest, strict=True):
         assert [one["at"] for one in shown["examples"]] == [one.position for one in direction.examples]
         assert shown["examples"][0]["values"] == pytest.approx(direction.examples[0].values, rel=5e-3)
+        told = tuple(tuple(first["standings"][n]) for n in shown["examples"][0]["standings"])
+        example = direction.examples[0]
+        assert told == tuple(zip(example.sections, example.surfaces, example.tags, strict=True))
         assert shown["norm"] is (len(direction.indices) > 1)
 
 

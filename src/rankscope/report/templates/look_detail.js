@@ -10,28 +10,30 @@ const STROKES = ["solid", "dashed", "dotted"].flatMap((style) => ["c3", "c4", "c
 const WEAKEST = 0.02, STRONGEST = 62;
 
 /* What stands under tokens: a choice gives a function (example, place) -> name or null. */
-const tagged = (example, at, tag) => ((example.tags[at] ?? 0) >>> tag) & 1;
+const sectionAt = (data, example, at) => data.sections[data.standings[example.standings[at]][0]] ?? null;
+const surfaceAt = (data, example, at) => data.surfaces[data.standings[example.standings[at]][1]] ?? null;
+const tagged = (data, example, at, tag) => ((data.standings[example.standings[at]][2] ?? 0) >>> tag) & 1;
 const overlays = (data) => {
-  const sections = (example, at) => data.sections[example.sections[at]] ?? null;
+  const sections = (example, at) => sectionAt(data, example, at);
   const surfaces = (example, at) => {
-    const name = data.surfaces[example.surfaces[at]] ?? null;
+    const name = surfaceAt(data, example, at);
     return name === "none" ? null : name;
   };
-  const tags = data.tags.map((name, tag) => ["tag " + name, "Tag " + name, (example, at) => (tagged(example, at, tag) ? name : null)]);
+  const tags = data.tags.map((name, tag) => ["tag " + name, "Tag " + name, (example, at) => (tagged(data, example, at, tag) ? name : null)]);
   const found = [["sections", "Sections", sections]];
   if (data.surfaces.length) found.push(["surfaces", "Surface roles", surfaces]);
   return [...found, ...tags];
 };
-/* The role that a score names (`tag on_path`, `surface step`, `section trace`), told at a token. */
+/* The role that a score names (`tag:on_path`, `surface:step`, `section:trace`), told at a token. */
 const roleAt = (data, role) => {
-  const space = role.indexOf(" ");
-  const [sort, name] = [role.slice(0, space), role.slice(space + 1)];
+  const colon = role.indexOf(":");
+  const [sort, name] = [role.slice(0, colon), role.slice(colon + 1)];
   if (sort === "tag") {
     const tag = data.tags.indexOf(name);
-    return (example, at) => (tag >= 0 && tagged(example, at, tag) ? role : null);
+    return (example, at) => (tag >= 0 && tagged(data, example, at, tag) ? role : null);
   }
-  const [names, column] = sort === "surface" ? [data.surfaces, "surfaces"] : [data.sections, "sections"];
-  return (example, at) => (names[example[column][at]] === name ? role : null);
+  const nameAt = sort === "surface" ? surfaceAt : sectionAt;
+  return (example, at) => (nameAt(data, example, at) === name ? role : null);
 };
 
 const histogram = (direction) => {
@@ -55,9 +57,9 @@ const histogram = (direction) => {
 };
 
 const readout = (data, example, at, norm) => {
-  const [section, surface] = [data.sections[example.sections[at]], data.surfaces[example.surfaces[at]]];
+  const [section, surface] = [sectionAt(data, example, at), surfaceAt(data, example, at)];
   const names = [section && `in the ${section}`, surface !== "none" && surface].filter(Boolean);
-  const tags = data.tags.filter((_, tag) => tagged(example, at, tag));
+  const tags = data.tags.filter((_, tag) => tagged(data, example, at, tag));
   return [
     make("span", { class: "where" }, `item ${example.item}, token ${example.start + at}`), " ",
     make("bdi", { class: "word" }, seen(data.words[example.words[at]])), " ",
