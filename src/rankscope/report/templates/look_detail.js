@@ -58,7 +58,7 @@ const histogram = (direction) => {
 
 const readout = (data, example, at, norm) => {
   const [section, surface] = [sectionAt(data, example, at), surfaceAt(data, example, at)];
-  const names = [section && `in the ${section}`, surface !== "none" && surface].filter(Boolean);
+  const names = [section && `section ${section}`, surface !== "none" && surface].filter(Boolean);
   const tags = data.tags.filter((_, tag) => tagged(data, example, at, tag));
   return [
     make("span", { class: "where" }, `item ${example.item}, token ${example.start + at}`), " ",
