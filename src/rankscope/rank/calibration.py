@@ -40,9 +40,9 @@ class Repeat:
 
     planted: Planted
     oracle: int
-    """The oracle's rank at q: see oracle_rank."""
+    """The oracle's rank at q, what functional rank is held against: see oracle_rank."""
     truth: int
-    """The smallest trained rank at or above it: see trained_truth."""
+    """The smallest trained rank of which the best update keeps q of the exact gain: what the set should hold."""
     dense_share: float
     """gain(dense) / exact gain."""
     required: RequiredRank
@@ -55,7 +55,7 @@ class Repeat:
 
     @property
     def covered(self) -> bool:
-        """Whether the set holds the oracle's truth."""
+        """Whether the set holds the truth."""
         return holds(self.required, self.truth)
 
     def doublings(self, largest: int) -> float:
@@ -98,6 +98,7 @@ def calibration_row(repeats: Sequence[Repeat], largest: int, note: str = "") -> 
         coverage_low=low,
         coverage_high=high,
         oracle_ranks=tuple(repeat.oracle for repeat in judged),
+        needed_ranks=tuple(repeat.truth for repeat in judged),
         median_doublings=float(np.median([repeat.doublings(largest) for repeat in judged])) if judged else None,
         functional_rank=functional_words([repeat.functional for repeat in judged]),
         n_functional=len(off),

@@ -225,6 +225,8 @@ class CalibrationRow(Config):
     """Median width of the set in doublings; 0 is a single rank."""
     oracle_ranks: tuple[int, ...] = ()
     """Of every judged repeat: the fewest planted directions that keep q of the exact gain."""
+    needed_ranks: tuple[int, ...] = ()
+    """Of every judged repeat: the smallest trained rank of which the best update keeps q of the exact gain."""
     functional_rank: str
     """Functional ranks found, such as `2 (all 6)`."""
     n_functional: int = 0

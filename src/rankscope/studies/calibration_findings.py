@@ -1,6 +1,8 @@
 """What the planted skills of a study say about the procedure: the oracle's truth beside sets and estimates."""
 
-from collections.abc import Callable, Iterator, Mapping
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -27,10 +29,11 @@ from rankscope.rank.records import CalibrationRow, EstimatorScore, SkillFindings
 from rankscope.spectra.estimators import ESTIMATORS, absolute_count, noise_cut_rank
 from rankscope.spectra.low_rank_svd import singular_values, square_root
 from rankscope.stats.proportion import clopper_pearson
+from rankscope.studies.best_update import MOST_STEPS, N_ITEMS, SEED, best_update
 from rankscope.studies.findings import SkillTables, estimate_of, whole_seeds
 from rankscope.studies.plan import SkillPlan, StudyPlan
 from rankscope.studies.scoring import items_to_test, planted_teacher
-from rankscope.tasks.catalog import load_task, split_name
+from rankscope.tasks.catalog import load_items, load_task, split_name
 from rankscope.tasks.planted import teacher_knobs
 from rankscope.tasks.planted_spec import PlantedSpec
 from rankscope.tasks.relabel import RelabelTask
@@ -40,16 +43,20 @@ SUMMARY = "summary.json"
 WEIGHTED = (", weighted by the input", ("energy .90", "energy .99", "entropy", "stable", "participation", "N(1e-3)"))
 """Estimators that are also taken of the spectrum weighted by the second moment of the site's input."""
 Q = 0.9
+BEST = f"{N_ITEMS} items of seed {SEED}, {MOST_STEPS} steps"
+"""How the best update of a rank is sought."""
 Estimator = Callable[[Tensor], float | None]
 
 
 class Oracle:
     """The truth about planted skills on one base; what was measured once of a teacher is kept."""
 
-    def __init__(self, base: Base) -> None:
-        self.base = base
+    def __init__(self, base: Base, folder: Path | None = None) -> None:
+        """With a folder, what takes minutes to find is kept there."""
+        self.base, self._folder = base, folder
         self._gains: dict[tuple[object, ...], dict[int, float]] = {}
         self._roots: dict[str, Tensor] = {}
+        self._best: dict[str, float] = {}
 
     def gains(self, skill: SkillPlan) -> dict[int, float]:
         """Rank r -> gain, in nats, of the planted update cut to its best r directions, on the skill's test items."""
@@ -62,6 +69,43 @@ class Oracle:
         """The fewest planted directions that keep q of the exact gain."""
         gains = self.gains(skill)
         return oracle_rank(gains, gains[max(gains)], q)
+
+    def needed(self, skill: SkillPlan, ranks: Sequence[int], q: float = Q) -> int:
+        """The smallest of these ranks of which the best update keeps q of the exact gain: the truth about training.
+
+        Never more than the planted directions that keep it, and less where a better update of fewer directions does.
+        """
+        gains = self.gains(skill)
+        truth = trained_truth(self.rank(skill, q), ranks)
+        for rank in sorted((rank for rank in ranks if rank < truth), reverse=True):
+            if self.best_gain(skill, rank) < q * gains[max(gains)]:
+                break
+            truth = rank
+        return truth
+
+    def best_gain(self, skill: SkillPlan, rank: int) -> float:
+        """Gain, in nats, of the best update of that rank, on the skill's test items."""
+        identity = f"{self.base.content_hash}|{_exact_task(skill)}|{skill.n_test} test items|rank {rank}|{BEST}"
+        key = hashlib.sha256(identity.encode()).hexdigest()[:20]
+        if key not in self._best:
+            path = None if self._folder is None else self._folder / f"{key}.json"
+            if path is not None and path.exists():
+                self._best[key] = float(json.loads(path.read_text(encoding="utf-8"))["gain"])
+            else:
+                self._best[key] = self._best_measured(skill, rank)
+                if path is not None:
+                    write_json(path, {"of": identity, "gain": self._best[key]})
+        return self._best[key]
+
+    def _best_measured(self, skill: SkillPlan, rank: int) -> float:
+        test, update = items_to_test(self.base, skill), self.update(skill)
+        moments = second_moments(self.base.model, list(update), test.tokens_NT, test.n_tokens_N)
+        items = load_items(_exact_task(skill), "train", N_ITEMS, SEED, self.base.tokenizer)
+        found = best_update(self.base, items, update, oracle_truncation(update, rank, moments))
+        teacher = planted_teacher(self.base, test)
+        frames = score_variants(self.base.model, [AdapterWeights({}), found], test, teacher=teacher)
+        untouched, best = (float(np.mean(frame["nats"].to_numpy())) for frame in frames)
+        return best - untouched
 
     def _measured(self, skill: SkillPlan) -> dict[int, float]:
         items, update = items_to_test(self.base, skill), self.update(skill)
@@ -98,6 +142,13 @@ def _teacher(skill: SkillPlan) -> PlantedSpec:
     return _spec(skill).override(samples=None)
 
 
+def _exact_task(skill: SkillPlan) -> str:
+    """The planted task with exact targets."""
+    kind, knobs = split_name(skill.task)
+    told = ",".join(f"{key}={value}" for key, value in knobs.items() if key != "samples")
+    return f"{kind}:{told}"
+
+
 def planted_of(skill: SkillPlan, oracle: Oracle) -> Planted:
     """What a planted skill's teacher is, and how noisy its targets are."""
     spec = _spec(skill)
@@ -124,11 +175,10 @@ def _repeat(oracle: Oracle, skill: SkillPlan, found: SkillFindings) -> Repeat:
     gains = oracle.gains(skill)
     required = found.required[0]
     dense = next(point for point in found.curve if point.arm == "dense")
-    truth = oracle.rank(skill, required.q)
     return Repeat(
         planted=planted_of(skill, oracle),
-        oracle=truth,
-        truth=trained_truth(truth, list(required.by_rank)),
+        oracle=oracle.rank(skill, required.q),
+        truth=oracle.needed(skill, list(required.by_rank), required.q),
         dense_share=dense.gain.estimate / gains[max(gains)],
         required=required,
         functional=found.functional[0],
@@ -225,6 +275,7 @@ def _summary_row(row: CalibrationRow) -> dict[str, Any]:
         "interval": [row.coverage_low, row.coverage_high],
         "median_doublings": row.median_doublings,
         "oracle_ranks": list(row.oracle_ranks),
+        "needed_ranks": list(row.needed_ranks),
         "functional_rank": row.functional_rank,
         "functional_within_one": row.functional_within_one,
         "functional": row.n_functional,

@@ -59,6 +59,12 @@ RULE = ExampleRule(n_strongest=10, n_near_zero=4, n_random=4, n_per_decile=1, pe
 CAUSAL_ITEMS, CAUSAL_DIRECTIONS = 40, 8
 """Causal checks generate text: for the directions that cost most when taken out, on the first items."""
 POPULATIONS: tuple[Population, ...] = ("adapter", "mlp", "residual", "random")
+POPULATION_NAMES: dict[Population, str] = {
+    "adapter": "adapter directions",
+    "mlp": "MLP hidden units",
+    "residual": "residual components",
+    "random": "random directions",
+}
 Tell = Callable[[str, int, int], None]
 """(what is being done, how much of it, out of how much)."""
 
@@ -233,7 +239,7 @@ def _write(look: Look, directions: Sequence[Direction], to_come: tuple[str, ...]
     coming = (f"{', '.join(to_come)}: still being measured; run the same command to go on.",) if to_come else ()
     first = next(iter(look.scores.values()), None)
     record = records.LookRecord(
-        title=f"What {look.adapter} learnt",
+        title="What the adapter learnt",
         base=look.base.name,
         base_hash=look.base.content_hash,
         task=look.items.task,
@@ -323,13 +329,12 @@ def _role(look: Look, place: int) -> records.RoleScore | None:
 def _population(name: Population, scores: PopulationScores) -> records.Population:
     auroc = scores.best["auroc"].drop_nulls()
     return records.Population(
-        name={"adapter": "adapter directions", "mlp": "MLP hidden units", "residual": "principal components of the "
-              "residual", "random": "random directions"}[name],
+        name=POPULATION_NAMES[name],
         n=len(scores.best),
         share_significant=scores.share_significant,
         median_auroc=float(auroc.median() or 0.5),  # type: ignore[arg-type]
         auroc=tuple(auroc.to_list()),
-    )  # fmt: skip
+    )
 
 
 def _card(claim: RoleClaim) -> records.LookCard:

@@ -108,7 +108,7 @@ def _conclude(plan: StudyPlan, trained: list[Trained], folder: Path, device: str
         executor=", ".join(sorted({one.executor for one in trained})),
         **{"threads per worker": ", ".join(sorted({threads_of(one) for one in trained}))},
     )
-    findings = study_findings(plan, base, tables, provenance)
+    findings = study_findings(plan, base, tables, provenance, folder)
     write_findings(folder / FINDINGS, findings.override(partial=partial))
     if findings.calibration_source == plan.study:
         write_summary(folder, findings)
@@ -116,9 +116,9 @@ def _conclude(plan: StudyPlan, trained: list[Trained], folder: Path, device: str
 
 
 def study_findings(
-    plan: StudyPlan, base: Base, tables: dict[str, SkillTables], provenance: dict[str, str]
+    plan: StudyPlan, base: Base, tables: dict[str, SkillTables], provenance: dict[str, str], folder: Path
 ) -> StudyFindings:
-    """Everything that the tables say."""
+    """Everything that the tables say; what the truth about planted skills takes to find is kept in the folder."""
     table = read_rates(plan.tuned_by) if plan.tuned_by else None
     with meter("statistics", len(plan.skills)) as bar:
         found: dict[str, SkillFindings] = {}
@@ -128,7 +128,7 @@ def study_findings(
             bar.advance(1)
     skills = abridged(tuple(found.values()))
     planted = any(skill.mode == "planted" for skill in plan.skills)
-    oracle = Oracle(base)
+    oracle = Oracle(base, folder / "oracle")
     calibration, source = (calibration_rows(plan, oracle, found), plan.study) if planted else committed_calibration()
     command = f"rankscope study {plan.study}"
     entry, _ = find_study(plan.study)
