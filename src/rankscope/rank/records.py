@@ -5,7 +5,7 @@ from typing import Literal, TypeVar
 
 from pydantic import Field, ValidationError
 
-from rankscope.base.atomic import write_json
+from rankscope.base.atomic import write_text
 from rankscope.base.config import Config
 from rankscope.base.errors import BadFile
 from rankscope.stats.interval import Interval
@@ -328,8 +328,8 @@ class StudyFindings(Config):
 
 
 def write_findings(path: Path, findings: StudyFindings) -> None:
-    """Writes findings as JSON, atomically."""
-    write_json(path, findings.model_dump(mode="json"))
+    """Writes findings as JSON in one line, atomically."""
+    write_text(path, findings.model_dump_json())
 
 
 def read_findings(path: Path) -> StudyFindings:
