@@ -1,4 +1,6 @@
-"""A first-order guess of what each direction is worth, from one backward pass: a screen for real ablations."""
+"""A first-order guess of what each direction is worth, from a few backward passes: a screen for real ablations."""
+
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
@@ -11,30 +13,49 @@ from rankscope.engine.model import adapted
 from rankscope.evals.completion_pass import iter_completion_logits
 from rankscope.tasks.encoded import EncodedItems
 
+POINTS = (1 / 6, 1 / 2, 5 / 6)
+"""Sizes of the adapter at which gradients are taken: the middles of three equal parts of the way from the base."""
+
 
 def attributed_losses(
-    model: PreTrainedModel, full: AdapterWeights, items: EncodedItems, batch_size: int = 64
+    model: PreTrainedModel,
+    full: AdapterWeights,
+    items: EncodedItems,
+    batch_size: int = 64,
+    points: Sequence[float] = POINTS,
 ) -> dict[str, Tensor]:
-    """Site -> for each singular direction, the nats per item that taking it out would cost, to first order.
+    """Site -> for each singular direction, the nats per item that it brings: its part of integrated gradients [R].
 
-    A gate g = 1 multiplies each direction's output; the cost of g = 0 is about the derivative of the completion's
-    log-probability by g, which is the product of the direction's column of B with that column's gradient. Only a
-    screen: KL to the whole adapter has no first-order part at all, and far from g = 1 the guess may be wrong, which
-    `ablation` checks against real ablations.
+    A gate multiplies every direction's output; derivatives of the completion's log-probability by it are averaged
+    over the way from the base (all 0) to the adapter (all 1). They sum to what the whole adapter brings. At the adapter
+    itself alone they would be about 0: training moved every direction until its size no longer mattered. Only a
+    screen, which `ablation` checks against real ablations.
+    Source: Sundararajan, Taly and Yan 2017.
     """
-    canonical = {site: _canonical(factors) for site, factors in full.items() if factors.rank > 0}
-    with torch.enable_grad(), adapted(model, AdapterWeights(canonical)) as variant:
+    worth: dict[str, Tensor] = {}
+    for point in points:
+        for site, worth_R in _at(point, model, full, items, batch_size).items():
+            worth[site] = worth.get(site, 0) + worth_R / (len(points) * len(items))
+    return worth
+
+
+def _at(
+    point: float, model: PreTrainedModel, full: AdapterWeights, items: EncodedItems, batch_size: int
+) -> dict[str, Tensor]:
+    """Derivatives by the gates, summed over items, with all gates at `point`."""
+    gated = {site: _canonical(factors, point) for site, factors in full.items() if factors.rank > 0}
+    with torch.enable_grad(), adapted(model, AdapterWeights(gated)) as variant:
         for batch in iter_completion_logits(variant, items, batch_size):
             gold_P = batch.log_probs_PV.gather(1, batch.target_P[:, None])
-            gold_P.sum().backward(inputs=[factors.B_OR for factors in canonical.values()])
-    return {site: _worth(factors.B_OR) / len(items) for site, factors in canonical.items()}
+            gold_P.sum().backward(inputs=[factors.B_OR for factors in gated.values()])
+    return {site: _worth(factors.B_OR) / point for site, factors in gated.items()}
 
 
-def _canonical(factors: Factors) -> Factors:
-    """The site's update as its singular directions, whose B wants a gradient."""
+def _canonical(factors: Factors, gate: float) -> Factors:
+    """The site's update as its singular directions times a gate, whose B wants a gradient."""
     found = directions(factors)
     dtype = torch.promote_types(factors.A_RI.dtype, torch.float32)
-    return Factors(found.V_RI.to(dtype), (found.U_OR * found.S_R).to(dtype).requires_grad_(), 1.0)
+    return Factors(found.V_RI.to(dtype), (gate * found.U_OR * found.S_R).to(dtype).requires_grad_(), 1.0)
 
 
 def _worth(B_OR: Float[Tensor, "O R"]) -> Float[Tensor, " R"]:

@@ -3,7 +3,7 @@
 1. Every intervention's KL, exact output and log-probability is that of a model with the changed weights.
 2. Taking all sites out is the base; rescaling changes nothing but rounding; a random shift has the update's norm.
 3. Below the first changed layer nothing is run again, and the result does not depend on it.
-4. Attribution is the derivative by a gate, found by finite differences.
+4. Attribution is the derivative by a gate, found by finite differences; over the whole way it sums to the gain.
 5. An update that does nothing is below resolution; one that does is not, and exceeds a random shift only if it matters.
 """
 
@@ -191,9 +191,17 @@ def test_attribution_is_a_derivative(family: str, items: EncodedItems) -> None:
         return float(effects(model, full, [changed], items, RoleMasks.of(items)).nats_WN[1].mean())
 
     slope = (nats(1 + step) - nats(1 - step)) / (2 * step)
-    assert float(attributed_losses(model, full, items, batch_size=5)[site].sum()) == pytest.approx(
-        slope, rel=2e-2, abs=1e-3
-    )
+    found = attributed_losses(model, full, items, batch_size=5, points=(1.0,))
+    assert float(found[site].sum()) == pytest.approx(slope, rel=2e-2, abs=1e-3)
+
+
+def test_attribution_over_the_whole_way_sums_to_what_the_adapter_brings(items: EncodedItems) -> None:
+    model = model_of("gpt2")
+    full = adapter_on(model, size=0.1)
+    found = effects(model, full, [zeroed(full, list(full))], items, RoleMasks.of(items))
+    brought = float((found.nats_WN[0] - found.nats_WN[1]).mean())
+    total = sum(float(worth_R.sum()) for worth_R in attributed_losses(model, full, items).values())
+    assert total == pytest.approx(brought, rel=0.03)
 
 
 def test_reading_tells_rounding_from_effect() -> None:
