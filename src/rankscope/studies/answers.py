@@ -79,7 +79,7 @@ def _sets_sentences(rows: list[CalibrationRow]) -> tuple[str, ...]:
     left = f"; {n - judged} more could not be judged" if n > judged else ""
     return (
         (
-            f"The 95 % sets held the oracle's rank in {covered} of {judged} repeats "
+            f"The 95 % sets held the rank that the best update needs in {covered} of {judged} repeats "
             f"({low:.1%} to {high:.1%}){left}. The median set spans {min(widths):g} to {max(widths):g} doublings."
         ),
         f"Functional rank was the oracle's, or one off, in {within} of {functional} adapters.",

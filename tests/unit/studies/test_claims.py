@@ -274,8 +274,8 @@ def test_calibration_says_what_held():
     )
     assert calibration_answer(found) == (
         (
-            "The 95 % sets held the oracle's rank in 9 of 10 repeats (55.5% to 99.7%); 2 more could not be judged. "
-            "The median set spans 0 to 1 doublings."
+            "The 95 % sets held the rank that the best update needs in 9 of 10 repeats (55.5% to 99.7%); 2 more could "
+            "not be judged. The median set spans 0 to 1 doublings."
         ),
         "Functional rank was the oracle's, or one off, in 48 of 50 adapters.",
         "Shuffled labels: functional rank 0 (5 of 5).",
