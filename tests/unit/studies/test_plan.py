@@ -64,10 +64,11 @@ def test_every_form_makes_a_plan_of_tasks_that_exist(name, form):
     assert made.study == f"{name}:{form}"
     for one in made.skills:
         load_task(one.task)
+        assert one.scored_as is None or load_task(one.scored_as)
         assert one.leaves_of is None or load_task(one.leaves_of).question == "hop"
         assert set(one.functional) <= {arm.rank for arm in one.lora_arms}
-    cells = [cell for *_, cell in made.cells() if not isinstance(cell.arm, FullSpec)]
-    assert len(set(cells)) == len(cells), "only full fine-tuning, which has no placement, is shared"
+    cells = [(cell, one.scored_as) for one, *_, cell in made.cells() if not isinstance(cell.arm, FullSpec)]
+    assert len(set(cells)) == len(cells), "only full fine-tuning, which has no placement, and what is scored otherwise"
 
 
 def test_tuning_seeds_are_never_those_of_results():
