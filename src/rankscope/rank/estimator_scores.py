@@ -56,9 +56,10 @@ def _score(cells: Sequence[Estimated], name: str, target: Target) -> EstimatorSc
     estimates = np.array([max(cell.estimates[name], LEAST) for cell in able])
     truths = np.array([cell.truth(target) for cell in able], dtype=float)
     off = np.log2(estimates / truths)
-    by_teacher = [
-        np.mean([abs(o) for o, cell in zip(off, able, strict=True) if cell.teacher == t]) for t in _teachers(able)
-    ]
+    of_teacher: dict[str, list[float]] = {}
+    for distance, cell in zip(np.abs(off), able, strict=True):
+        of_teacher.setdefault(cell.teacher, []).append(float(distance))
+    by_teacher = [float(np.mean(found)) for found in of_teacher.values()]
     varies = np.ptp(estimates) > 0 and np.ptp(truths) > 0
     return EstimatorScore(
         estimator=name,
@@ -69,10 +70,6 @@ def _score(cells: Sequence[Estimated], name: str, target: Target) -> EstimatorSc
         correlation=float(stats.spearmanr(estimates, truths).statistic) if varies else None,
         moved_by=moved_by(able, name),
     )
-
-
-def _teachers(cells: Iterable[Estimated]) -> list[str]:
-    return list(dict.fromkeys(cell.teacher for cell in cells))
 
 
 def moved_by(cells: Sequence[Estimated], name: str) -> dict[str, float]:
@@ -88,11 +85,11 @@ def moved_by(cells: Sequence[Estimated], name: str) -> dict[str, float]:
         tuned = by_place.get((AS_TUNED, teacher, seed, nominal))
         if nuisance != AS_TUNED and tuned is not None:
             moves.setdefault(nuisance, []).append(abs(float(np.log2(value / tuned))))
-    tuned_runs = {(teacher, seed) for nuisance, teacher, seed, _ in by_place if nuisance == AS_TUNED}
-    for teacher, seed in sorted(tuned_runs):
-        of_run = {
-            nominal: value for (n, t, s, nominal), value in by_place.items() if (n, t, s) == (AS_TUNED, teacher, seed)
-        }
+    tuned_runs: dict[tuple[str, int], dict[int, float]] = {}
+    for (nuisance, teacher, seed, nominal), value in by_place.items():
+        if nuisance == AS_TUNED:
+            tuned_runs.setdefault((teacher, seed), {})[nominal] = value
+    for _, of_run in sorted(tuned_runs.items()):
         if len(of_run) > 1:
             moves.setdefault(NOMINAL, []).append(abs(float(np.log2(of_run[max(of_run)] / of_run[min(of_run)]))))
     return {nuisance: float(np.mean(found)) for nuisance, found in moves.items()}
