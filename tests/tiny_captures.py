@@ -8,13 +8,12 @@ import numpy as np
 import peft
 import torch
 from hand_items import random_items
-from tiny_models import save_tiny, tiny_tokenizer
+from tiny_models import save_tiny, tiny_opt, tiny_tokenizer
 from torch import Tensor
-from transformers import OPTConfig, OPTForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.adapters.write import write_adapter
-from rankscope.base.vocabulary import ID, PAD, SIZE, STOP
 from rankscope.capture.store import AdapterState, Block
 from rankscope.capture.tokens import Tokens, concatenated
 from rankscope.lm.bases import Base, load_base
@@ -26,23 +25,7 @@ def base_of(family: str, folder: Path) -> Base:
     """A random base that our decoder runs (gpt2, qwen2, ...), or `opt`, which only transformers does."""
     if family != "opt":
         return load_base(str(save_tiny(family, folder)))
-    config = OPTConfig(
-        vocab_size=SIZE,
-        hidden_size=16,
-        ffn_dim=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        max_position_embeddings=64,
-        word_embed_proj_dim=16,
-        dropout=0.0,
-        init_std=0.3,
-        pad_token_id=ID[PAD],
-        bos_token_id=ID[STOP],
-        eos_token_id=ID[STOP],
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        OPTForCausalLM(config).save_pretrained(folder)
+    tiny_opt().save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return load_base(str(folder))
 

@@ -12,6 +12,8 @@ from transformers import (
     LlamaForCausalLM,
     MistralConfig,
     MistralForCausalLM,
+    OPTConfig,
+    OPTForCausalLM,
     PreTrainedModel,
     PreTrainedTokenizerFast,
     Qwen2Config,
@@ -75,3 +77,24 @@ def save_tiny(family: str, folder: Path, seed: int = 0, n_layers: int = 2) -> Pa
     tiny_model(family, seed, n_layers).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
+
+
+def tiny_opt(n_layers: int = 2) -> PreTrainedModel:
+    """A random model of a family that our decoder does not run."""
+    config = OPTConfig(
+        vocab_size=SIZE,
+        hidden_size=16,
+        ffn_dim=24,
+        num_hidden_layers=n_layers,
+        num_attention_heads=2,
+        max_position_embeddings=64,
+        word_embed_proj_dim=16,
+        dropout=0.0,
+        init_std=0.3,
+        pad_token_id=ID[PAD],
+        bos_token_id=ID[STOP],
+        eos_token_id=ID[STOP],
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        return OPTForCausalLM(config).eval()

@@ -6,17 +6,16 @@ share an input are read at once; elsewhere hooks on transformers' modules do, an
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor, nn
+from torch import Tensor
 from transformers import PreTrainedModel
 
-from rankscope.adapters.attach import attached, check_fits_model
+from rankscope.adapters.attach import check_fits_model
 from rankscope.adapters.weights import AdapterWeights
 from rankscope.base.errors import BadInput
 from rankscope.capture.channels import (
@@ -29,6 +28,7 @@ from rankscope.capture.channels import (
     random_channels,
     residual_channels,
 )
+from rankscope.capture.site_inputs import See, inputs_seen
 from rankscope.capture.store import (
     KIND,
     AdapterState,
@@ -44,10 +44,7 @@ from rankscope.capture.store import (
 )
 from rankscope.capture.tokens import BYTES_BESIDE, item_names, tokens_of
 from rankscope.capture.views import View, canonical_view, plain_view
-from rankscope.engine.model import adapter_ops
 from rankscope.lm.bases import Base
-from rankscope.lm.decoder import Tap
-from rankscope.lm.read_decoder import read_decoder, why_not_decodable
 from rankscope.runs.folder import RunFolder
 from rankscope.tasks.encoded import EncodedItems, check_fits
 from rankscope.tasks.roles import RoleTable
@@ -180,8 +177,7 @@ def reading(model: PreTrainedModel, weights: AdapterWeights, channels: Sequence[
     is_in_order = bool((order_D.diff() == 1).all())
     found: dict[str, Tensor] = {}
 
-    with ExitStack() as stack:
-        run = _runner(model, weights, groups, found, stack)
+    with inputs_seen(model, weights, {group.site: _reader(group, found) for group in groups}) as run:
 
         @torch.no_grad()
         def read(tokens_NT: Tensor) -> Tensor:
@@ -194,34 +190,11 @@ def reading(model: PreTrainedModel, weights: AdapterWeights, channels: Sequence[
         yield read
 
 
-def _runner(
-    model: PreTrainedModel, weights: AdapterWeights, groups: Sequence[Fused], found: dict[str, Tensor], stack: ExitStack
-) -> Callable[[Tensor], object]:
-    """What runs the model without its head and leaves in `found` what each group reads."""
-    if why_not_decodable(model) is None:
-        decoder, ops = read_decoder(model), adapter_ops(weights, next(model.parameters()))
-        taps = {group.site: _tap(group, found) for group in groups}
-        return lambda tokens_NT: decoder.forward(tokens_NT, site_ops=ops, taps=taps)
-    stack.enter_context(attached(model, weights))
-    for group in groups:
-        handle = model.get_submodule(group.site).register_forward_pre_hook(_pre_hook(group, found))
-        stack.callback(handle.remove)
-    body: nn.Module = model.base_model
-    return lambda tokens_NT: body(input_ids=tokens_NT, use_cache=False)
-
-
-def _tap(group: Fused, found: dict[str, Tensor]) -> Tap:
-    def tap(x: Tensor, _output: Tensor) -> None:
+def _reader(group: Fused, found: dict[str, Tensor]) -> See:
+    def see(x: Tensor) -> None:
         found[group.site] = group.read(x)
 
-    return tap
-
-
-def _pre_hook(group: Fused, found: dict[str, Tensor]) -> Callable[[nn.Module, tuple[Any, ...]], None]:
-    def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        found[group.site] = group.read(inputs[0])
-
-    return hook
+    return see
 
 
 def shard_state(read: Read, items: EncodedItems, spec: CaptureSpec) -> Float[np.ndarray, "M D"]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rankscope.interpret.ablation_records import Ablation, AblationReading, AblationRecord
 
 N_ITEMS = 200
-MOST_COLUMNS, MOST_ROWS = 10, 12
+MOST_COLUMNS = 10
 BELOW = "·"
 
 
@@ -68,7 +68,7 @@ def ablate(
             where.base.model, weights, items, roles, asked, lambda done, total: bar.show(done, total, "")
         )
     record = as_record(
-        reading, adapters, base, where.base.content_hash, task, asked, n_items, time.monotonic() - started
+        reading, adapters, base, where.base.content_hash, task, asked, n_items, device, time.monotonic() - started
     )
     if folder is not None:
         write(folder, record)
@@ -88,6 +88,7 @@ def as_record(
     task: str,
     asked: Any,
     n_items: int,
+    device: str,
     time_s: float,
 ) -> "AblationRecord":
     """The reading with what it is of, and the command that repeats it."""
@@ -108,7 +109,7 @@ def as_record(
         adapters=tuple(map(str, adapters)),
         reading=reading,
         reproduce={"these ablations": shlex.join(words)},
-        provenance=run_facts("as given", "fp32", time_s),
+        provenance=run_facts(device, "fp32", time_s),
     )
 
 

@@ -107,6 +107,12 @@ class CompletionBatch:
         return self.tokens_MT[:, :-1]
 
     @property
+    def reads_MS(self) -> Bool[np.ndarray, "M S"]:
+        """True where what the model reads is no padding: a token that predicts another."""
+        n_tokens_M = self.mask_MT.shape[1] - self.mask_MT[:, ::-1].argmax(1)  # the completion ends the item
+        return np.asarray(np.arange(self.mask_MT.shape[1] - 1) < n_tokens_M[:, None] - 1)
+
+    @property
     def wanted_MT(self) -> Bool[Tensor, "M S"]:
         """True where the next token belongs to the completion."""
         return torch.from_numpy(self.mask_MT[:, 1:])

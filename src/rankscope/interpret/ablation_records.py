@@ -3,11 +3,9 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
 from rankscope.base.atomic import write_json
 from rankscope.base.config import Config
-from rankscope.base.errors import BadFile
+from rankscope.interpret.read_record import read_record
 from rankscope.stats.interval import Interval
 
 ABLATION_FILE = "ablation.json"
@@ -121,9 +119,4 @@ def write_ablation(path: Path, record: AblationRecord) -> None:
 
 def read_ablation(path: Path) -> AblationRecord:
     """The record in a file. Raises BadFile when there is none, or it is no such record."""
-    try:
-        return AblationRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadFile(f"There is no {path}. `rankscope ablate --out FOLDER` writes it.") from None
-    except (UnicodeDecodeError, ValidationError) as error:
-        raise BadFile(f"{path} is no record of ablations ({str(error).splitlines()[0]}). Make it again.") from None
+    return read_record(path, AblationRecord, "ablations", "rankscope ablate --out FOLDER")

@@ -10,7 +10,6 @@ lens shows what is written there, not what becomes of it.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -94,8 +93,7 @@ def residual_rms(model: PreTrainedModel, weights: AdapterWeights, items: Encoded
     for rows_M in length_batches(items, 64, 1):
         batch = CompletionBatch.of(items, rows_M)
         residual = decoder.below(batch.read_MT.to(model_device(model)), decoder.n_layers, site_ops=ops)
-        read_MT = torch.from_numpy(np.arange(residual.shape[1]) < items.n_tokens_N[rows_M][:, None] - 1)
-        kept = residual[read_MT.to(residual.device)]
+        kept = residual[torch.from_numpy(batch.reads_MS).to(residual.device)]
         total, n_tokens = total + last_residual_rms(decoder, kept) ** 2 * len(kept), n_tokens + len(kept)
     return float((total / n_tokens) ** 0.5)
 

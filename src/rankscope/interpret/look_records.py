@@ -3,12 +3,10 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
-
 from rankscope.base.atomic import write_text
 from rankscope.base.config import Config
-from rankscope.base.errors import BadFile
 from rankscope.interpret.ablation_records import Ablation, AblationReading
+from rankscope.interpret.read_record import read_record
 from rankscope.stats.interval import Interval
 
 LOOK_FILE, LABELS_FILE = "look.json", "labels.json"
@@ -186,9 +184,4 @@ def write_look(path: Path, record: LookRecord) -> None:
 
 def read_look(path: Path) -> LookRecord:
     """The record in a file. Raises BadFile when there is none, or it is no such record."""
-    try:
-        return LookRecord.model_validate_json(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise BadFile(f"There is no {path}. `rankscope look ADAPTER --out FOLDER` writes it.") from None
-    except (UnicodeDecodeError, ValidationError) as error:
-        raise BadFile(f"{path} is no record of a look ({str(error).splitlines()[0]}). Make it again.") from None
+    return read_record(path, LookRecord, "a look", "rankscope look ADAPTER --out FOLDER")

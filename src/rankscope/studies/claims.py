@@ -2,11 +2,19 @@
 
 from rankscope.rank.records import ClaimCard, RequiredRank, SkillFindings
 from rankscope.rank.required import RankRatio, rank_ratio
-from rankscope.studies.evidence import DECIDED, STUCK, Evidence, p_value_of, sets_power
+from rankscope.studies.evidence import (
+    DECIDED,
+    MIN_SEEDS,
+    STUCK,
+    Evidence,
+    confounded_words,
+    few_words,
+    p_value_of,
+    sets_power,
+)
 from rankscope.studies.first_look import CLAIM, RULE
 
 PAPER_RANGE = (1.5, 4.0)
-MIN_SEEDS = 5
 
 
 def first_look_claims(evidence: Evidence, command: str) -> tuple[ClaimCard, ...]:
@@ -47,8 +55,7 @@ def judge(ratio: RankRatio, n_seeds: int, planning: RequiredRank, reasoning: Req
     """Verdict and reason from the ratio HashHop / HashChain, by RULE."""
     sets = f"HashHop: {planning.sentence} HashChain: {reasoning.sentence}"
     if n_seeds < MIN_SEEDS:
-        seeds = "1 seed" if n_seeds == 1 else f"{n_seeds} seeds"
-        return "underpowered", f"{seeds}; at least {MIN_SEEDS} are needed for any verdict. {sets}"
+        return "underpowered", f"{few_words(n_seeds)} {sets}"
     blocked = {*STUCK, "underpowered"}
     if planning.verdict in blocked or reasoning.verdict in blocked:
         return "undecided", f"A required rank could not be told. {sets}"
@@ -63,9 +70,8 @@ def judge(ratio: RankRatio, n_seeds: int, planning: RequiredRank, reasoning: Req
 
 def doubts(*skills: SkillFindings) -> str | None:
     """What forbids a verdict though the sets allow one: rates that are not tuned, or a failing rank still improving."""
-    confounded = [skill.name for skill in skills if any("confounded" in flag for flag in skill.flags)]
-    if confounded:
-        return f"the learning rates of {' and '.join(confounded)} are confounded"
+    if confounded := confounded_words(skills):
+        return confounded
     unsettled = [skill.name for skill in skills if fails_while_improving(skill)]
     return f"in {' and '.join(unsettled)} the largest rank that fails was still improving" if unsettled else None
 

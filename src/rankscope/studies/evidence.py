@@ -20,6 +20,8 @@ DECIDED = ("supported", "refuted")
 ERROR = 0.05
 """Of all decided claims of a study together, after Holm's correction."""
 LEVEL = 1 - ERROR
+MIN_SEEDS = 5
+"""Fewer decide nothing."""
 Term = tuple[SkillFindings, str, float]
 """(skill, arm, weight): its gain times the weight."""
 
@@ -68,6 +70,23 @@ def _surviving(card: ClaimCard, p_holm: float, n_declared: int) -> ClaimCard:
         f"claims, and after Holm's correction p = {p_holm:.2g} is above {ERROR:g}. {card.because}"
     )
     return card.override(verdict="undecided", because=because)
+
+
+def few_words(n_seeds: int) -> str:
+    """That so many seeds are too few."""
+    return f"{n_seeds} seed{'' if n_seeds == 1 else 's'}; at least {MIN_SEEDS} are needed for any verdict."
+
+
+def confounded_words(skills: Iterable[SkillFindings]) -> str | None:
+    """That learning rates were not tuned, where they were not."""
+    confounded = [skill.name for skill in skills if any("confounded" in flag for flag in skill.flags)]
+    return f"the learning rates of {' and '.join(confounded)} are confounded" if confounded else None
+
+
+def points_words(gain: Interval) -> str:
+    """A gain, or a difference of shares, in points with its ends."""
+    ends = ["–" if end is None else f"{100 * end:.1f}" for end in (gain.low, gain.high)]
+    return f"{100 * gain.estimate:.1f} points [{ends[0]}, {ends[1]}]"
 
 
 def power_words(told: Iterable[tuple[str, Resolution]]) -> str:

@@ -11,13 +11,16 @@ import numpy as np
 
 from rankscope.rank.records import ClaimCard, SkillFindings
 from rankscope.stats.interval import Interval
-from rankscope.studies.claims import MIN_SEEDS, PAPER_RANGE, doubts
+from rankscope.studies.claims import PAPER_RANGE, doubts
 from rankscope.studies.evidence import (
     DECIDED,
     LEVEL,
+    MIN_SEEDS,
     STUCK,
     Evidence,
+    few_words,
     p_value_of,
+    points_words,
     resolution_words,
     seed_resolution,
     sets_power,
@@ -186,7 +189,7 @@ def ratio_card(claim: RatioClaim, evidence: Evidence, mode: str, command: str) -
     because = f"{_decider(primary)} Ratios by condition: {told}.{repeat}"
     doubt = "" if twice is None or holds_one(twice) else "the same task measured twice gives a ratio that excludes 1"
     if n_seeds < MIN_SEEDS:
-        verdict, because = "underpowered", f"{_few(n_seeds)} {because}"
+        verdict, because = "underpowered", f"{few_words(n_seeds)} {because}"
     elif doubt and verdict in DECIDED:
         verdict, because = "undecided", f"It would be {verdict}, but {doubt}. {because}"
 
@@ -212,10 +215,6 @@ def ratio_card(claim: RatioClaim, evidence: Evidence, mode: str, command: str) -
 
 def _decider(primary: str) -> str:
     return f"Decided at {primary}." if primary else "No placement can be told."
-
-
-def _few(n_seeds: int) -> str:
-    return f"{n_seeds} seed{'' if n_seeds == 1 else 's'}; at least {MIN_SEEDS} are needed for any verdict."
 
 
 def same_task_twice(claim: RatioClaim, evidence: Evidence) -> Ratio | None:
@@ -268,7 +267,7 @@ def low_rank_card(evidence: Evidence, mode: str, command: str) -> ClaimCard:
         estimate, power = "no placement can be told", "More seeds alone would not decide it: no placement can be told."
         because = "; ".join(f"{place}: {_untold(pair[1])}" for place, pair in pairs.items() if place in PRIMARY)
     if n_seeds < MIN_SEEDS:
-        verdict, because = "underpowered", f"{_few(n_seeds)} {because}"
+        verdict, because = "underpowered", f"{few_words(n_seeds)} {because}"
     return ClaimCard(
         claim="reasoning lives in low-rank spaces",
         source=f"{PAPER}: reasoning primarily operates in low-rank spaces",
@@ -321,9 +320,9 @@ def lora_card(evidence: Evidence, mode: str, name: str, word: str, command: str)
         claim=f"LoRA improves {word} over its base",
         source=f"{PAPER}: adapters raise {word} scores over the base's",
         rule=LORA_RULE,
-        estimate=f"gain of {arm.arm}, {place}: {_points(gain)}",
+        estimate=f"gain of {arm.arm}, {place}: {points_words(gain)}",
         verdict=verdict,
-        because=f"{_few(skill.n_seeds) + ' ' if few else ''}Base {skill.base_score:.1%}, {arm.arm} "
+        because=f"{few_words(skill.n_seeds) + ' ' if few else ''}Base {skill.base_score:.1%}, {arm.arm} "
         f"{arm.score.estimate:.1%}, full fine-tuning {score_of(skill, 'full'):.1%}.",
         limits=_limits(evidence, mode),
         command=command,
@@ -339,11 +338,6 @@ def lora_verdict(gain: Interval) -> str:
     if gain.low is not None and gain.low > WORTH:
         return "supported"
     return "refuted" if gain.high is not None and gain.high < WORTH else "undecided"
-
-
-def _points(gain: Interval) -> str:
-    ends = ["–" if end is None else f"{100 * end:.1f}" for end in (gain.low, gain.high)]
-    return f"{100 * gain.estimate:.1f} points [{ends[0]}, {ends[1]}]"
 
 
 def _limits(evidence: Evidence, mode: str) -> tuple[str, ...]:

@@ -42,15 +42,20 @@ def held_out_items(task: str, base: Base, n: int, split: str = "test", fewest: i
 
     Raises: BadInput when there are fewer than `fewest`, or one is longer than the base can read.
     """
+    items = load_items(task, split, _n_found(task, split, n, fewest), SCORING_SEED, base.tokenizer)
+    check_fits(items, base.n_positions, base.name)
+    return items
+
+
+def _n_found(task: str, split: str, n: int, fewest: int) -> int:
+    """How many of n items there are. Raises BadInput when they are fewer than `fewest`."""
     n_found = n_available(task, split, n)
     if n_found < fewest:
         raise BadInput(
             f"{task} has {n_found or 'no'} {split} items (a tenth of the prompts, by their hash), and at least "
             f"{fewest} {'is' if fewest == 1 else 'are'} needed. Add lines to it."
         )
-    items = load_items(task, split, n_found, SCORING_SEED, base.tokenizer)
-    check_fits(items, base.n_positions, base.name)
-    return items
+    return n_found
 
 
 def held_out(task: str, base: Base, n: int, split: str = "test", fewest: int = 2) -> HeldOut:
@@ -61,9 +66,11 @@ def held_out(task: str, base: Base, n: int, split: str = "test", fewest: int = 2
 
 def held_out_roles(task: str, base: Base, n: int, fewest: int = 2) -> tuple[EncodedItems, RoleTable | None]:
     """The test items of `held_out_items` with the roles of their tokens; None where the task has none."""
-    items = held_out_items(task, base, n, fewest=fewest)
+    n_found = _n_found(task, "test", n, fewest)
+    items, roles = load_role_items(task, "test", n_found, SCORING_SEED, base.tokenizer)
+    check_fits(items, base.n_positions, base.name)
     if items.objective != "answer":
         raise BadInput(
             f"{task} imitates a teacher and has no answers; ablations are read at answers. Use another task."
         )
-    return load_role_items(task, "test", len(items), SCORING_SEED, base.tokenizer)
+    return items, roles

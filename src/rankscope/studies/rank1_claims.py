@@ -19,14 +19,25 @@ import numpy as np
 
 from rankscope.rank.records import ClaimCard, SkillFindings
 from rankscope.stats.interval import Interval
-from rankscope.studies.evidence import DECIDED, LEVEL, Evidence, Term, p_value_of, power_words, seed_resolution
+from rankscope.studies.evidence import (
+    DECIDED,
+    LEVEL,
+    MIN_SEEDS,
+    Evidence,
+    Term,
+    confounded_words,
+    few_words,
+    p_value_of,
+    points_words,
+    power_words,
+    seed_resolution,
+)
 from rankscope.studies.rank1 import ALL_MAPS, MIX
 
 PAPER = "arXiv 2511.06739"
 BAND = (0.73, 0.90)
 WORTH = 0.02
 """A full fine-tune that gains less leaves nothing to recover."""
-MIN_SEEDS = 5
 RANK_1 = "rank 1"
 Judge = Callable[[float], str]
 
@@ -93,7 +104,7 @@ def _parts_card(evidence: Evidence, mlp: SkillFindings, attention: SkillFindings
         source=f"{PAPER}: adapters on MLP maps matter more",
         rule="Gain of rank 1 on MLP maps alone less that on attention maps alone: surely above 0 supports it, surely "
         "below refutes it.",
-        estimate=f"difference of gains: {_points(evidence.contrast_at(terms, LEVEL))}",
+        estimate=f"difference of gains: {points_words(evidence.contrast_at(terms, LEVEL))}",
         verdict_at=lambda level: _by_side(evidence.contrast_at(terms, level)),
         skills=(mlp, attention),
         needs_full=None,
@@ -110,7 +121,7 @@ def _traces_card(evidence: Evidence, mix: SkillFindings, shuffled: SkillFindings
         source=f"{PAPER} trains no such control",
         rule="Half of the gain of rank 1 less its gain from shuffled traces: surely above 0 supports it, surely below "
         "refutes it.",
-        estimate=f"half of the gain less the control's: {_points(evidence.contrast_at(terms, LEVEL))}",
+        estimate=f"half of the gain less the control's: {points_words(evidence.contrast_at(terms, LEVEL))}",
         verdict_at=lambda level: _by_side(evidence.contrast_at(terms, level)),
         skills=(mix, shuffled),
         needs_full=(evidence, mix),
@@ -136,8 +147,7 @@ def _card(
     forbidden = _forbidden(skills, needs_full)
     verdict = verdict_at(LEVEL)
     if n_seeds < MIN_SEEDS:
-        seeds = "1 seed" if n_seeds == 1 else f"{n_seeds} seeds"
-        verdict, because = "underpowered", f"{seeds}; at least {MIN_SEEDS} are needed for any verdict. {because}"
+        verdict, because = "underpowered", f"{few_words(n_seeds)} {because}"
     elif forbidden and verdict in DECIDED:
         verdict, because = "undecided", f"It would be {verdict}, but {forbidden}. {because}"
     decidable = n_seeds >= MIN_SEEDS and not forbidden
@@ -163,9 +173,8 @@ def _power(measured: Mapping[str, Interval]) -> str:
 
 def _forbidden(skills: Sequence[SkillFindings], needs_full: tuple[Evidence, SkillFindings] | None) -> str | None:
     """What forbids a verdict though the intervals allow one."""
-    confounded = [skill.name for skill in skills if any("confounded" in flag for flag in skill.flags)]
-    if confounded:
-        return f"the learning rates of {' and '.join(confounded)} are confounded"
+    if confounded := confounded_words(skills):
+        return confounded
     if needs_full is None:
         return None
     evidence, mix = needs_full
@@ -176,11 +185,6 @@ def _forbidden(skills: Sequence[SkillFindings], needs_full: tuple[Evidence, Skil
 def _share(interval: Interval) -> str:
     ends = ["–" if end is None else f"{end:.0%}" for end in (interval.low, interval.high)]
     return f"{interval.estimate:.0%} [{ends[0]}, {ends[1]}]"
-
-
-def _points(interval: Interval) -> str:
-    ends = ["–" if end is None else f"{100 * end:.1f}" for end in (interval.low, interval.high)]
-    return f"{100 * interval.estimate:.1f} points [{ends[0]}, {ends[1]}]"
 
 
 def _scores_words(skill: SkillFindings) -> str:

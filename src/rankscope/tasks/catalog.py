@@ -110,20 +110,25 @@ def load_role_items(
 
     Raises: BadFile for a file whose roles can not be read; NotSupported for a tokenizer that is not a fast one.
     """
-    items = load_items(task, split, n, data_seed, tokenizer)
+    _check_split(split)
     loaded = load_task(task)
-    if isinstance(loaded, JsonlTask):
-        return items, loaded.roles(items, tokenizer)
-    if isinstance(loaded, PaperTask):
-        return items, None
-    return items, roles_of_items(loaded.items(split, n, data_seed), items, tokenizer)
+    if isinstance(loaded, JsonlTask | PaperTask):
+        items = loaded.encoded(split, n, data_seed, tokenizer)
+        return items, loaded.roles(items, tokenizer) if isinstance(loaded, JsonlTask) else None
+    made = loaded.items(split, n, data_seed)
+    items = encode(made, tokenizer)
+    return items, roles_of_items(made, items, tokenizer)
 
 
 def load_items(task: str, split: str, n: int, data_seed: int, tokenizer: Tokenizer) -> EncodedItems:
     """Token arrays of the first n items of a split; items of different splits are disjoint streams."""
-    if split not in ("train", "validation", "test"):
-        raise BadInput(f"A split is train, validation or test, not {split!r}.")
+    _check_split(split)
     loaded = load_task(task)
     if isinstance(loaded, JsonlTask | PaperTask):
         return loaded.encoded(split, n, data_seed, tokenizer)
     return encode(loaded.items(split, n, data_seed), tokenizer)
+
+
+def _check_split(split: str) -> None:
+    if split not in ("train", "validation", "test"):
+        raise BadInput(f"A split is train, validation or test, not {split!r}.")

@@ -4,11 +4,11 @@ import json
 
 import pytest
 import torch
-from transformers import OPTConfig, OPTForCausalLM
+from tiny_models import tiny_opt
 
 from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.adapters.write import write_adapter
-from rankscope.base.vocabulary import ID, PAD, SIZE, STOP, SYMBOLS
+from rankscope.base.vocabulary import SYMBOLS
 from rankscope.interpret.look_records import LABELS_FILE, LOOK_FILE, read_look
 from rankscope.lm.word_tokenizer import build_word_tokenizer
 
@@ -101,14 +101,9 @@ def test_plain_text_has_no_roles_and_says_so(rankscope, base, plain_text, tmp_pa
 
 
 def test_a_base_that_our_decoder_does_not_run(rankscope, plain_text, tmp_path):
-    torch.manual_seed(0)
-    config = OPTConfig(
-        vocab_size=SIZE, hidden_size=16, ffn_dim=32, num_hidden_layers=2, num_attention_heads=2, dropout=0.0,
-        max_position_embeddings=64, word_embed_proj_dim=16, eos_token_id=ID[STOP], pad_token_id=ID[PAD], bos_token_id=1,
-    )  # fmt: skip
-    OPTForCausalLM(config).save_pretrained(tmp_path / "base")
+    tiny_opt().save_pretrained(tmp_path / "base")
     build_word_tokenizer().save_pretrained(tmp_path / "base")
-    adapter = adapter_at(tmp_path / "adapter", tmp_path / "base", {"model.decoder.layers.1.fc1": (32, 16)})
+    adapter = adapter_at(tmp_path / "adapter", tmp_path / "base", {"model.decoder.layers.1.fc1": (24, 16)})
     asked = ("--base", tmp_path / "base", "--task", plain_text, "--items", 8, "--out", tmp_path / "page")
     ran = rankscope("look", adapter, *asked)
     assert ran.code == 0, ran.err

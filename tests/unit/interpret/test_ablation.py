@@ -14,11 +14,10 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import OPTConfig, OPTForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.base.errors import BadInput
-from rankscope.base.vocabulary import ID, STOP
 from rankscope.interpret.ablation import ablation
 from rankscope.interpret.ablation_run import Asked, planned_ablations, single_sites
 from rankscope.interpret.attribution import attributed_losses
@@ -40,7 +39,7 @@ from rankscope.lm.word_tokenizer import build_word_tokenizer
 from rankscope.tasks.catalog import load_role_items
 from rankscope.tasks.encoded import EncodedItems
 from rankscope.tasks.roles import RoleTable
-from tests.tiny_models import tiny_model
+from tests.tiny_models import tiny_model, tiny_opt
 
 TASK = "hashhop:mode=trace,lines=8,chains=2,max_length=4,hops=1"
 FAMILIES = ("gpt2", "qwen2", "opt")
@@ -48,14 +47,7 @@ FAMILIES = ("gpt2", "qwen2", "opt")
 
 def model_of(family: str) -> PreTrainedModel:
     """A random model; OPT is one that our decoder does not run."""
-    if family != "opt":
-        return tiny_model(family, n_layers=3)
-    torch.manual_seed(0)
-    config = OPTConfig(
-        vocab_size=256, hidden_size=16, ffn_dim=32, num_hidden_layers=3, num_attention_heads=2, dropout=0.0,
-        max_position_embeddings=64, word_embed_proj_dim=16, init_std=0.3, eos_token_id=ID[STOP], pad_token_id=0,
-    )  # fmt: skip
-    return OPTForCausalLM(config).eval()
+    return tiny_opt(n_layers=3) if family == "opt" else tiny_model(family, n_layers=3)
 
 
 def adapter_on(model: PreTrainedModel, rank: int = 2, seed: int = 0, size: float = 0.4) -> AdapterWeights:
