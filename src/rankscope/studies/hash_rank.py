@@ -5,8 +5,9 @@ placements at the middle level of difficulty, three more levels with all maps ad
 known. `direct` mode asks for the answer alone, from a larger base. Claims and their rules: hash_rank_claims.py.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from rankscope.studies import first_look
 from rankscope.studies.plan import Control, SkillPlan, StudyPlan, rate_name
 from rankscope.studies.rates import read_rates
 from rankscope.train.cell import ArmSpec, Budget, DenseSpec, FullSpec, LoraSpec
@@ -51,8 +52,11 @@ class Form:
     budget: Budget
     tuned_by: str | None
     """Tuning run that the rates come from; None for a tuning run."""
+    placements: tuple[str, ...] = tuple(PLACEMENTS)
     levels: tuple[Level, ...] = ()
-    """Levels beside the middle one; where there are any, the same task is trained twice too."""
+    """Levels beside the middle one."""
+    beside: tuple[str, ...] = ("one-hop copy", "shuffled labels")
+    """Skills of CONTROL_SKILLS that are trained too."""
     mode: str = "matched"
     base: str = "tiny-gpt2"
 
@@ -61,29 +65,37 @@ def _steps(n_steps: int, batch_size: int) -> Budget:
     return Budget(n_items=n_steps * batch_size, batch_size=batch_size)
 
 
+def _tuning(form: Form) -> Form:
+    """The arms of a form at rates to be tried; all controls but one take the rates of what they control."""
+    beside = tuple(name for name in form.beside if name == "one-hop copy")
+    return replace(form, seeds=TUNING_SEEDS, tuned_by=None, levels=(), beside=beside)
+
+
 LONG, SHORT, DIRECT = _steps(640, 64), _steps(240, 32), _steps(3000, 64)
-FORMS = {
-    "full": Form(RANKS, SEEDS, 500, 1000, LONG, "hash_rank:tune", levels=FURTHER),
-    "direct": Form(RANKS, SEEDS, 500, 1000, DIRECT, "hash_rank:tune_direct", mode="direct", base="small-gpt2"),
+EVERY_CONTROL = ("one-hop copy", "same task twice", "shuffled labels")
+STUDIED = {
+    "full": Form(RANKS, SEEDS, 500, 1000, LONG, "hash_rank:tune", levels=FURTHER, beside=EVERY_CONTROL),
+    "all_maps": Form(
+        RANKS, SEEDS, 500, 1000, LONG, "hash_rank:tune_all_maps", placements=("all maps",), beside=("shuffled labels",)
+    ),
+    "direct": Form(
+        RANKS, SEEDS, 500, 1000, DIRECT, "hash_rank:tune_direct",
+        placements=("all maps",), beside=(), mode="direct", base="small-gpt2",
+    ),
     "quick": Form((1, 8, 64), (11,), 300, 300, SHORT, "hash_rank:tune_quick"),
-    "smoke": Form((2,), (21,), 40, 100, _steps(4, 32), "hash_rank:tune_quick", levels=FURTHER[:1]),
+}  # fmt: skip
+"""`all_maps` is the part of `full` that says most for its time: the middle level on all maps."""
+FORMS = {
+    **STUDIED,
+    "smoke": Form(
+        (2,), (21,), 40, 100, _steps(4, 32), "hash_rank:tune_quick", levels=FURTHER[:1], beside=EVERY_CONTROL
+    ),
     "difficulty": Form((), PILOT_SEEDS, 1000, 300, LONG, "hash_rank:tune"),
-    "tune": Form(RANKS, TUNING_SEEDS, 500, 1000, LONG, None),
-    "tune_direct": Form(RANKS, TUNING_SEEDS, 500, 1000, DIRECT, None, mode="direct", base="small-gpt2"),
-    "tune_quick": Form((1, 8, 64), TUNING_SEEDS, 300, 300, SHORT, None),
+    **{str(form.tuned_by).partition(":")[2]: _tuning(form) for form in STUDIED.values()},
 }
-START_RATES = {
-    "rank 1": 2.4e-2,
-    "rank 2": 1.6e-2,
-    "rank 4": 1e-2,
-    "rank 8": 8e-3,
-    "rank 16": 8e-3,
-    "rank 32": 6e-3,
-    "rank 64": 4e-3,
-    "dense": 2e-3,
-    "full": 2e-3,
-}
-"""Where tuning starts, after first_look's tuned rates, and what an untuned study uses; direct mode takes a quarter."""
+START_RATES = first_look.START_RATES | {"rank 32": 6e-3, "rank 64": 4e-3}
+"""Where tuning starts, as in first_look, whose matched trainings are the same; and what an untuned study uses. Direct
+mode takes a quarter."""
 
 
 def _task(question: str, mode: str, level: Level) -> str:
@@ -186,18 +198,16 @@ def _pilot(form: Form) -> tuple[SkillPlan, ...]:
     )
 
 
+CONTROL_SKILLS = {"one-hop copy": _one_hop, "same task twice": _again, "shuffled labels": _shuffled}
+
+
 def _skills(form: Form) -> tuple[SkillPlan, ...]:
     if not form.ranks:
         return _pilot(form)
-    placements = PLACEMENTS if form.mode == "matched" else {"all maps": PLACEMENTS["all maps"]}
-    compared = [one for placement in placements for one in _twins(form, placement, MIDDLES[form.mode], placement)]
-    if form.mode == "direct":
-        return tuple(compared)
-    if form.tuned_by is None:
-        return (*compared, _one_hop(form))
+    middle = MIDDLES[form.mode]
+    compared = [one for placement in form.placements for one in _twins(form, placement, middle, placement)]
     levels = [one for level in form.levels for one in _twins(form, level.name, level, "all maps")]
-    again = (_again(form),) if form.levels else ()
-    return (*compared, *levels, _one_hop(form), *again, _shuffled(form))
+    return (*compared, *levels, *(CONTROL_SKILLS[name](form) for name in form.beside))
 
 
 def plan(form: str) -> StudyPlan:

@@ -13,13 +13,14 @@ from rankscope.rank.records import (
     TruncationPoint,
 )
 from rankscope.stats.interval import Interval
-from rankscope.studies import hash_rank
+from rankscope.studies import first_look, hash_rank
 from rankscope.studies.evidence import Evidence, corrected
 from rankscope.studies.hash_rank_answer import difficulty_answer, hash_rank_answer
 from rankscope.studies.hash_rank_claims import hash_rank_claims
 from rankscope.studies.hash_rank_ratios import seed_ratio
-from rankscope.studies.plan import SkillPlan
+from rankscope.studies.plan import SkillPlan, StudyPlan
 from rankscope.studies.scoring import items_to_test
+from rankscope.train.cell import Cell, OptimiserSpec
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 REQUIRED, FUNCTIONAL, COUNT, LOW_RANK, LORA_PLANNING, LORA_REASONING = range(6)
@@ -274,7 +275,7 @@ def test_the_pilot_says_which_levels_qualify():
 
 def test_twins_differ_in_the_question_alone_and_share_their_maps():
     base = load_base("tiny-gpt2")
-    for form in ("full", "direct", "quick"):
+    for form in ("full", "all_maps", "direct", "quick"):
         made = hash_rank.plan(form)
         compared = [one for one in made.skills if one.mode in ("matched", "direct") and one.name != "one-hop copy"]
         for planning, reasoning in zip(compared[::2], compared[1::2], strict=True):
@@ -291,9 +292,24 @@ def test_twins_differ_in_the_question_alone_and_share_their_maps():
 
 
 def test_every_arm_has_a_tuned_home_of_the_same_budget():
-    for form, tuning in (("full", "tune"), ("quick", "tune_quick"), ("direct", "tune_direct")):
+    for form in ("full", "all_maps", "quick", "direct"):
+        tuning = str(hash_rank.FORMS[form].tuned_by).partition(":")[2]
         tuned = {
             (one.tuned_as or one.task, one.budget, arm) for one in hash_rank.plan(tuning).skills for arm in one.arms
         }
         for one in hash_rank.plan(form).skills:
             assert {(one.tuned_as or one.task, one.budget, arm) for arm in one.arms} <= tuned, one.key
+
+
+def test_the_middle_level_on_all_maps_is_part_of_the_full_form_and_of_first_look():
+    """So that trainings of one go on to the next: they are the same cells wherever rates agree."""
+
+    def cells(study: StudyPlan) -> set[Cell]:
+        return {cell.override(optimiser=OptimiserSpec(lr=1e-3).model_dump()) for *_, cell in study.cells()}
+
+    part = cells(hash_rank.plan("all_maps"))
+    assert part <= cells(hash_rank.plan("full"))
+    matched = {
+        cell for cell in cells(first_look.plan("full")) if "mode=matched" in cell.task and "shuffled" not in cell.task
+    }
+    assert matched <= part
