@@ -1,7 +1,8 @@
 """The cases of the engine's benchmark at one and at eight adapters, as JSON with machine and commit.
 
 At the shape of GPT-2-small eight adapters take an hour per case, so only those whose lowest site is high are run so;
-`--adapters 8 --cases NAME` runs another.
+`--adapters 8 --cases NAME` runs another. All maps of GPT-2-small with every arm at once take more than 24 GiB;
+`--no-processes` leaves out the arms that hold models of their own.
 """
 
 import argparse
@@ -24,12 +25,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--cases", nargs="*", default=[name for name in CASES if name != "smoke"])
     parser.add_argument("--adapters", type=int, nargs="*", default=[1, 8])
+    parser.add_argument("--no-processes", dest="processes", action="store_false", help="less memory, fewer arms")
     asked = parser.parse_args()
     for n_rows in asked.adapters:
         for name in asked.cases:
             if n_rows > 1 and name in LONG and len(asked.cases) > 1:
                 continue
-            rows = charged(run_case(CASES[name], n_rows, asked.repeats), CASES[name])
+            rows = charged(run_case(CASES[name], n_rows, asked.repeats, processes=asked.processes), CASES[name])
             facts: dict[str, object] = {**machine_facts(), "git": git_state(HERE), "threads": torch.get_num_threads()}
             write_rows(asked.out / f"{name.replace(' ', '_')}_x{n_rows}.json", rows, facts)
 

@@ -71,10 +71,13 @@ class Timed:
     """In processes of its own, where nothing can be counted."""
 
 
-def run_case(case: Case, n_rows: int, repeats: int = 5, trainer: bool = True) -> list[Row]:
-    """Times every arm of a case for `n_rows` adapters, one step of each in turn, `repeats` times after a first pass."""
+def run_case(case: Case, n_rows: int, repeats: int = 5, trainer: bool = True, processes: bool = True) -> list[Row]:
+    """Times every arm of a case for `n_rows` adapters, one step of each in turn, `repeats` times after a first pass.
+
+    Without `processes` the arms in processes of their own are left out, which hold as many models more.
+    """
     with contextlib.ExitStack() as stack:
-        arms = list(_arms(case, n_rows, trainer, stack))
+        arms = list(_arms(case, n_rows, trainer, processes, stack))
         first = {arm.name: [seconds(arm.step) for _ in range(case.n_batches)] for arm in arms}
         rounds: list[dict[str, float]] = []
         for number in range(repeats):
@@ -90,7 +93,7 @@ def run_case(case: Case, n_rows: int, repeats: int = 5, trainer: bool = True) ->
         return rows
 
 
-def _arms(case: Case, n_rows: int, trainer: bool, stack: contextlib.ExitStack) -> Iterator[Timed]:
+def _arms(case: Case, n_rows: int, trainer: bool, processes: bool, stack: contextlib.ExitStack) -> Iterator[Timed]:
     if trainer:
         kernel = _fastest(("eager", "sdpa"), lambda kernel: tuned_peft(case, 1, kernel, autocast=False))
         held = peft_with_trainer(case, kernel)
@@ -100,8 +103,10 @@ def _arms(case: Case, n_rows: int, trainer: bool, stack: contextlib.ExitStack) -
     note = f"{kernel} attention, {'bf16' if autocast else 'fp32'}"
     yield _timed(TUNED, n_rows, lambda: tuned_peft(case, n_rows, kernel, autocast), note)
     each = torch.get_num_threads()
-    theirs = in_processes(partial(tuned_peft, kernel=kernel, autocast=autocast), case, each)
-    yield _timed(f"A4 as A3, {each} processes", each, lambda: stack.enter_context(theirs), f"{note}, one thread each")
+    if processes:
+        theirs = in_processes(partial(tuned_peft, kernel=kernel, autocast=autocast), case, each)
+        alone = f"{note}, one thread each"
+        yield _timed(f"A4 as A3, {each} processes", each, lambda: stack.enter_context(theirs), alone)
     switches = OFF
     yield _timed("ours, all switches off", n_rows, lambda: our_loop(case, n_rows, OFF), "fp32")
     for switch in LADDER:
@@ -110,10 +115,11 @@ def _arms(case: Case, n_rows: int, trainer: bool, stack: contextlib.ExitStack) -
     plan = _plan(case)
     if plan != FP32:
         yield _timed("ours + probed precision", n_rows, lambda: our_loop(case, n_rows, plan=plan), plan.name)
-    ours = in_processes(partial(our_loop, plan=plan), case, each)
-    note = f"{plan.name}, one thread each"
-    timed = _timed(f"ours, {each} processes", each, lambda: stack.enter_context(ours), note)
-    yield replace(timed, elsewhere=True)
+    if processes:
+        ours = in_processes(partial(our_loop, plan=plan), case, each)
+        alone = f"{plan.name}, one thread each"
+        timed = _timed(f"ours, {each} processes", each, lambda: stack.enter_context(ours), alone)
+        yield replace(timed, elsewhere=True)
     if n_rows > 1:
         yield _timed("ours, packed", n_rows, lambda: our_pack(case, n_rows), "fp32")
 

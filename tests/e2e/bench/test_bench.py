@@ -23,6 +23,12 @@ def test_every_arm_is_timed_beside_the_others():
     assert rows[1].ratio_to_A3 == 1
 
 
+def test_arms_that_hold_models_of_their_own_can_be_left_out():
+    rows = run_case(CASES["smoke"], n_rows=1, repeats=2, trainer=False, processes=False)
+    assert [row.arm for row in rows if "processes" in row.arm] == []
+    assert [rows[0].arm, rows[-1].arm] == [TUNED, "ours + prefix"]
+
+
 def test_the_trainer_takes_a_step_when_it_is_told_to():
     with peft_with_trainer(CASES["smoke"], "eager") as step:
         step()
