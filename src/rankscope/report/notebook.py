@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rankscope.rank import records
 from rankscope.rank.records import StudyFindings
-from rankscope.report import tables, words
+from rankscope.report import rank_tables, words
 from rankscope.report.page import environment
 
 IN_RUN_FOLDER = Path("records") / "findings.json"
@@ -31,5 +31,5 @@ def findings_html(findings: StudyFindings) -> str:
         findings=findings,
         sizes=words.size_lines(findings),
         honesty=words.honesty_line(findings),
-        table=tables.rank_table(findings),
+        table=rank_tables.rank_table(findings),
     )

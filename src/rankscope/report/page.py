@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rankscope.base.atomic import write_text
 from rankscope.rank.records import FunctionalRank, SkillFindings, SpectralSummary, StudyFindings, read_findings
-from rankscope.report import figures, tables, words
+from rankscope.report import calibration_tables, figures, rank_tables, score_tables, words
 from rankscope.report.formats import by_mode, functional_text, ordered, plural, size_text, skill_label
 from rankscope.report.parts import (
     Block,
@@ -207,15 +207,15 @@ def ranks(findings: StudyFindings) -> tuple[Part, ...]:
     more: tuple[Plain, ...] = tuple(
         table
         for table in (
-            tables.sufficiency_table(findings),
-            tables.analysed_table(findings),
-            tables.spectral_table(findings),
+            rank_tables.sufficiency_table(findings),
+            rank_tables.analysed_table(findings),
+            rank_tables.spectral_table(findings),
         )
         if table.rows
     )
     verdicts = words.required_sentences(findings)
     return (
-        tables.rank_table(findings),
+        rank_tables.rank_table(findings),
         *((Prose(verdicts, "list", "The verdicts in words"),) if verdicts else ()),
         *((Details("Every rank and every adapter", more),) if more else ()),
     )
@@ -303,7 +303,7 @@ def rates(findings: StudyFindings) -> tuple[Part, ...]:
     """Learning rates as heat maps, and what one rate for all ranks would have shown."""
     panels = tuple(
         Panel(
-            tables.rates_of(found),
+            score_tables.rates_of(found),
             f"{plural(found.n_seeds, 'tuning seed')}, {plural(found.n_items, 'validation item')}",
             figures.rate_heat(found),
             words.rate_alt(found),
@@ -311,13 +311,13 @@ def rates(findings: StudyFindings) -> tuple[Part, ...]:
         for found in findings.rate_maps
     )
     caption = "Validation score by learning rate and arm; framed: the rate that the study trained with."
-    table = tables.fixed_rate_table(findings)
+    table = score_tables.fixed_rate_table(findings)
     return (Figure(caption, panels, (Key("used rate", "ink", shape="hollow"),)), *((table,) if table.rows else ()))
 
 
 def recovery(findings: StudyFindings) -> tuple[Part, ...]:
     """The recovery table."""
-    table = tables.recovery_table(findings)
+    table = rank_tables.recovery_table(findings)
     return (table,) if table.rows else (Prose(("This study has no full fine-tuning to compare with.",), "quiet"),)
 
 
@@ -326,9 +326,9 @@ def calibration(findings: StudyFindings) -> tuple[Part, ...]:
     if not findings.calibration:
         return (Prose(("No calibration accompanies this study.",), "quiet"),)
     source = f"From {findings.calibration_source}." if findings.calibration_source else "From this run."
-    more = (tables.simulated_table(findings), tables.null_table(findings))
+    more = (calibration_tables.simulated_table(findings), calibration_tables.null_table(findings))
     return (
-        tables.calibration_table(findings),
+        calibration_tables.calibration_table(findings),
         Prose((source,), "quiet"),
         *(table for table in more if table.rows),
     )
@@ -337,13 +337,13 @@ def calibration(findings: StudyFindings) -> tuple[Part, ...]:
 def estimators(findings: StudyFindings) -> tuple[Part, ...]:
     """Spectral estimators by how well they tell a rank that is known."""
     kinds = (("planted", "planted update"), ("functional", "adapter's functional rank"))
-    found = [tables.estimator_table(findings, target, of) for target, of in kinds]
+    found = [calibration_tables.estimator_table(findings, target, of) for target, of in kinds]
     return tuple(table for table in found if table.rows)
 
 
 def details(findings: StudyFindings) -> tuple[Part, ...]:
     """All scores of all arms, one table per skill."""
-    return tuple(tables.score_table(skill) for skill in ordered(findings.skills))
+    return tuple(score_tables.score_table(skill) for skill in ordered(findings.skills))
 
 
 def reproduce(findings: StudyFindings) -> tuple[Part, ...]:

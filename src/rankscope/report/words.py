@@ -31,7 +31,7 @@ from rankscope.report.formats import (
     with_span,
 )
 from rankscope.report.parts import Claim, Tile
-from rankscope.report.tables import largest_functional_arm
+from rankscope.report.rank_tables import largest_functional_arm
 
 FEW_SEEDS = 5
 MOST_NAMED = 6

@@ -2,19 +2,19 @@ from functools import partial
 
 import pytest
 
-from rankscope.report import tables
+from rankscope.report import calibration_tables, rank_tables, score_tables
 
 TABLES = (
-    tables.rank_table,
-    tables.sufficiency_table,
-    tables.analysed_table,
-    tables.spectral_table,
-    tables.recovery_table,
-    tables.calibration_table,
-    tables.simulated_table,
-    tables.null_table,
-    tables.fixed_rate_table,
-    partial(tables.estimator_table, target="planted", of="planted update"),
+    rank_tables.rank_table,
+    rank_tables.sufficiency_table,
+    rank_tables.analysed_table,
+    rank_tables.spectral_table,
+    rank_tables.recovery_table,
+    calibration_tables.calibration_table,
+    calibration_tables.simulated_table,
+    calibration_tables.null_table,
+    score_tables.fixed_rate_table,
+    partial(calibration_tables.estimator_table, target="planted", of="planted update"),
 )
 
 
@@ -33,7 +33,7 @@ def test_every_row_fills_every_column_and_every_blank_says_why(make, findings):
 
 
 def test_rank_table_shows_set_verdict_functional_seeds_and_nominal_rank(findings):
-    row = next(r for r in tables.rank_table(findings).rows if r["skill"].csv == "HashChain · matched")
+    row = next(r for r in rank_tables.rank_table(findings).rows if r["skill"].csv == "HashChain · matched")
     assert (row["required 0.9"].text, row["required 0.9"].badge) == ("[8, 16]", "underpowered")
     assert "About 6 more seeds" in row["required 0.9"].title
     assert row["functional 0.9"].detail == "seeds: 2, 2, 3"
@@ -44,14 +44,14 @@ def test_rank_table_shows_set_verdict_functional_seeds_and_nominal_rank(findings
 
 
 def test_rank_table_marks_no_gain_as_zero_and_unasked_as_missing(findings):
-    null = next(r for r in tables.rank_table(findings).rows if r["skill"].detail == "null")
+    null = next(r for r in rank_tables.rank_table(findings).rows if r["skill"].detail == "null")
     assert (null["functional 0.9"].text, null["functional 0.9"].badge) == ("0", "no gain")
     assert (null["required 0.9"].missing, null["required 0.9"].badge) == (True, "no headroom")
     assert null["functional 0.95"].missing
 
 
 def test_recovery_gives_a_ratio_or_the_refusal(findings):
-    rows = tables.recovery_table(findings).rows
+    rows = rank_tables.recovery_table(findings).rows
     refused = next(r for r in rows if r["skill"].detail == "null")
     assert refused["ratio"].missing
     assert refused["ratio"].title == refused["why"].text
@@ -62,7 +62,7 @@ def test_recovery_gives_a_ratio_or_the_refusal(findings):
 
 
 def test_calibration_coverage_and_a_row_that_could_not_be_judged(findings):
-    first, _, unjudged, shuffled = tables.calibration_table(findings).rows
+    first, _, unjudged, shuffled = calibration_tables.calibration_table(findings).rows
     assert (first["coverage"].text, first["coverage"].detail) == ("11 of 11", "[71.5, 100.0]")
     assert (first["coverage"].csv, first["coverage"].low) == ("100", "71.5")
     assert unjudged["coverage"].missing
@@ -72,7 +72,7 @@ def test_calibration_coverage_and_a_row_that_could_not_be_judged(findings):
 
 def test_score_table_starts_with_chance_and_base_and_shows_missing_scores_as_dashes(findings):
     skill = next(s for s in findings.skills if s.name == "HashHop" and s.mode == "matched")
-    chance, base, first, *_ = tables.score_table(skill).rows
+    chance, base, first, *_ = score_tables.score_table(skill).rows
     assert chance["forced_choice"].text == "25.0"
     assert base["score"].text == "0.0"
     assert base["answer_correct"].missing
@@ -83,6 +83,6 @@ def test_score_table_starts_with_chance_and_base_and_shows_missing_scores_as_das
 
 def test_a_fixed_rate_shows_the_need_that_it_would_have_shown(findings):
     """At .01 both ranks were tried: rank 2 has all of dense's gain, rank 1 has not; at .02 rank 1 diverged."""
-    (row,) = tables.fixed_rate_table(findings).rows
+    (row,) = score_tables.fixed_rate_table(findings).rows
     assert row["skill"].csv == "HashHop (matched) and 1 more"
     assert (row["at-0.01"].csv, row["at-0.02"].missing, row["tuned"].csv) == ("2", True, "2")

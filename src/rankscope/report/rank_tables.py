@@ -1,11 +1,7 @@
-"""One function per table; each turns records into rows of cells and computes nothing."""
+"""Tables of rank: what each skill needs and uses, how both were judged, and how much each arm recovers."""
 
-from rankscope.rank.rate_maps import fixed_need, shared_rates, tuned_need
 from rankscope.rank.records import (
-    CalibrationRow,
-    CurvePoint,
     FunctionalRank,
-    RateMap,
     RequiredRank,
     SkillFindings,
     SpectralSummary,
@@ -24,22 +20,13 @@ from rankscope.report.formats import (
     plain,
     plural,
     rank_set,
-    rate,
     raw,
     score_format,
     size_text,
     skill_label,
     text_cell,
-    unit,
 )
 from rankscope.report.parts import Cell, Column, Table
-
-OTHER_SCORES = {
-    "answer_correct": ("Answer, own trace", "Answer after the model's own, freely generated trace"),
-    "answer_given_trace": ("Answer, gold trace", "Answer when the gold trace is given"),
-    "decisions_right": ("Decisions right", "Share of completion tokens that are right given the gold prefix"),
-    "forced_choice": ("Forced choice", "Right answer scored above every other candidate"),
-}
 
 
 def rank_table(findings: StudyFindings) -> Table:
@@ -262,220 +249,3 @@ def recovery_table(findings: StudyFindings) -> Table:
     )
     note = "Recovery is never clipped at 100 %: an adapter may beat full fine-tuning."
     return Table("recovery", "How much of full fine-tuning's gain each arm recovers", columns, rows, note)
-
-
-def calibration_table(findings: StudyFindings) -> Table:
-    """How the procedure did on skills whose rank is known."""
-    columns = (
-        Column("truth", "Truth"),
-        Column("repeats", "Repeats judged"),
-        Column("coverage", "Sets holding the truth, %", "interval"),
-        Column("width", "Median width, doublings", "number"),
-        Column("functional", "Functional rank found"),
-        Column("note", "Note"),
-    )
-    rows = tuple(calibration_row(row) for row in findings.calibration)
-    return Table("calibration", "The same procedure where the answer is known", columns, rows)
-
-
-def calibration_row(row: CalibrationRow) -> dict[str, Cell]:
-    """One truth: how many repeats were judged and how many sets held it."""
-    return {
-        "truth": text_cell(row.truth),
-        "repeats": Cell(text=f"{row.n_judged} of {row.n_repeats}", csv=f"{row.n_judged} of {row.n_repeats}"),
-        "coverage": coverage_cell(row),
-        "width": number_cell(row.median_doublings, plain, "no set to measure for this truth"),
-        "functional": text_cell(row.functional_rank, "no adapter was truncated"),
-        "note": Cell(text=row.note, csv=row.note),
-    }
-
-
-def coverage_cell(row: CalibrationRow) -> Cell:
-    """Covered of judged, with the interval of the rate."""
-    if row.n_judged == 0:
-        return missing("no repeat could be judged: dense training never came close enough to the exact gain")
-    low, high = row.coverage_low, row.coverage_high
-    span = "no interval" if low is None or high is None else f"[{percent(low)}, {percent(high)}]"
-    return Cell(
-        text=f"{row.covered} of {row.n_judged}",
-        detail=span,
-        title="95 % interval of the rate, in per cent",
-        csv=raw(row.covered / row.n_judged, percent),
-        low=raw(low, percent),
-        high=raw(high, percent),
-    )
-
-
-def simulated_table(findings: StudyFindings) -> Table:
-    """How often the sets hold the truth of simulated curves."""
-    columns = (
-        Column("family", "Curves"),
-        Column("size", "Seeds × items"),
-        Column("coverage", "Sets holding the truth, %", "interval"),
-        Column("width", "Median width, doublings", "number"),
-    )
-    rows = tuple(
-        {
-            "family": text_cell(row.family),
-            "size": text_cell(f"{row.n_seeds} × {row.n_items}"),
-            "coverage": rate_cell(row.covered, row.n_curves, (row.coverage_low, row.coverage_high)),
-            "width": number_cell(row.median_doublings, plain, ""),
-        }
-        for row in findings.simulated
-    )
-    return Table("simulated", "The sets on simulated rank curves whose truth is known", columns, rows)
-
-
-def null_table(findings: StudyFindings) -> Table:
-    """How often 5 % tests reject a true null."""
-    columns = (Column("test", "Two-sided 5 % test"), Column("rate", "Rejected, %", "interval"))
-    rows = tuple(
-        {"test": text_cell(row.test), "rate": rate_cell(row.rejected, row.n_nulls, (row.low, row.high))}
-        for row in findings.nulls
-    )
-    return Table("nulls", "Where there is nothing to find", columns, rows)
-
-
-def rate_cell(n_hit: int, n: int, ends: tuple[float, float]) -> Cell:
-    """A rate in per cent with its exact interval."""
-    span = f"[{percent(ends[0])}, {percent(ends[1])}]"
-    text = percent(n_hit / n)
-    return Cell(text, span, f"{n_hit:,} of {n:,}; exact 95 % interval", csv=text, low=raw(ends[0]), high=raw(ends[1]))
-
-
-def estimator_table(findings: StudyFindings, target: str, of: str) -> Table:
-    """Estimators by their error in telling a rank, and by what moves them."""
-    shown = [row for row in findings.estimators if row.target == target]
-    nuisances = list(dict.fromkeys(name for row in shown for name in row.moved_by))
-    columns = (
-        Column("estimator", "Estimator"),
-        Column("error", "Error, doublings", "interval"),
-        Column("bias", "Bias, doublings", "number"),
-        Column("correlation", "Rank correlation", "number"),
-        *(Column(f"moved-{name}", f"Moved by {name}", "number") for name in nuisances),
-    )
-    rows = tuple(
-        {
-            "estimator": text_cell(row.estimator),
-            "error": interval_cell(row.error_doublings, plain, ""),
-            "bias": number_cell(row.bias_doublings, plain, ""),
-            "correlation": number_cell(row.correlation, plain, "the estimate never changes"),
-            **{f"moved-{name}": number_cell(row.moved_by.get(name), plain, "not tried") for name in nuisances},
-        }
-        for row in shown
-    )
-    n_cells = max((row.n_cells for row in shown), default=0)
-    note = f"{n_cells:,} adapters. Moved by: mean change of the estimate, in doublings, where the truth is the same."
-    return Table(f"estimators-{target}", f"Against the rank of the {of}", columns, rows, note)
-
-
-def fixed_rate_table(findings: StudyFindings) -> Table:
-    """The rank that each skill seems to need when every rank is trained at one rate, and at rates of their own."""
-    maps = [found for found in findings.rate_maps if found.ranks and "dense" in found.scores]
-    rates = sorted({one for found in maps for one in shared_rates(found)})
-    columns = (
-        Column("skill", "Skill"),
-        *(Column(f"at-{one:g}", rate(one), "number") for one in rates),
-        Column("tuned", "Tuned", "number"),
-    )
-    rows = tuple(
-        {
-            "skill": text_cell(rates_of(found)),
-            **{f"at-{one:g}": need_cell(fixed_need(found, one)) for one in rates},
-            "tuned": need_cell(tuned_need(found)),
-        }
-        for found in maps
-    )
-    note = (
-        "Smallest rank from which all larger ones reach 90 % of dense's gain, dense at its best rate. From the tuning "
-        "trainings (validation items, few seeds; between tried rates by interpolation): a description, no verdict."
-    )
-    return Table("fixed-rate", "One learning rate for all ranks, or one each", columns, rows if rates else (), note)
-
-
-def need_cell(need: int | None) -> Cell:
-    """A rank, or a dash that says why not."""
-    if need is None:
-        return missing("no rank reaches it, or a rank was not tried around this rate")
-    return Cell(f"{need}", csv=f"{need}")
-
-
-def rates_of(found: RateMap) -> str:
-    """The skills that share a map of rates: the first by name."""
-    mode, name = found.skills[0].split("/", 1)
-    others = len(found.skills) - 1
-    return f"{name} ({mode})" + (f" and {others} more" if others else "")
-
-
-def score_table(skill: SkillFindings) -> Table:
-    """Every score of every arm of one skill, with the base and the chance level in the first rows."""
-    columns = (
-        Column("arm", "Arm"),
-        Column("lr", "Learning rate", "number"),
-        Column("score", f"Exact output, {unit(skill)}" if is_share(skill) else "−KL, nats", "interval"),
-        Column("gain", f"Gain, {'points' if is_share(skill) else 'nats'}", "interval"),
-        *(Column(key, f"{label}, %", "interval", title) for key, (label, title) in OTHER_SCORES.items()),
-        Column("seeds", "Not converged / diverged"),
-        Column("cells", "Cells"),
-    )
-    rows = (chance_row(skill), base_row(skill), *(arm_row(skill, point) for point in skill.curve))
-    note = f"{size_text(skill)}; {skill.budget}. Task: {skill.task}."
-    return Table(f"scores-{skill.name}-{skill.mode}", f"All scores of {skill_label(skill)}", columns, rows, note)
-
-
-def chance_row(skill: SkillFindings) -> dict[str, Cell]:
-    """Chance levels, where they are defined."""
-    blank = missing("chance has no such value")
-    write = score_format(skill)
-    return {
-        "arm": Cell("chance", csv="chance"),
-        "lr": blank,
-        "score": number_cell(skill.chance, write, "chance has no level on this score"),
-        "gain": blank,
-        **{key: missing("chance is not known for this score") for key in OTHER_SCORES},
-        "forced_choice": number_cell(skill.chance_forced, percent, "the items have no candidates"),
-        "seeds": blank,
-        "cells": blank,
-    }
-
-
-def base_row(skill: SkillFindings) -> dict[str, Cell]:
-    """The frozen base on the same items; it has no seeds, hence no interval over seeds."""
-    why = "the base was not scored this way"
-    title = "the frozen base on the same items; not trained, so no spread over seeds"
-    blank = missing("the base is not trained")
-    return {
-        "arm": Cell("base", csv="base", title=title),
-        "lr": blank,
-        "score": number_cell(skill.base_score, score_format(skill), why, title),
-        "gain": blank,
-        **{key: number_cell(skill.base_scores.get(key), percent, why, title) for key in OTHER_SCORES},
-        "seeds": blank,
-        "cells": blank,
-    }
-
-
-def arm_row(skill: SkillFindings, point: CurvePoint) -> dict[str, Cell]:
-    """One arm's scores."""
-    write = score_format(skill)
-    why = "this score was not taken for this arm"
-    trouble = point.not_converged_seeds + point.diverged_seeds
-    text = f"{point.not_converged_seeds} / {point.diverged_seeds}"
-    return {
-        "arm": text_cell(point.arm),
-        "lr": Cell(rate(point.lr), csv=raw(point.lr)),
-        "score": interval_cell(point.score, write, why),
-        "gain": interval_cell(point.gain, write, why),
-        **{key: interval_cell(getattr(point, key), percent, why) for key in OTHER_SCORES},
-        "seeds": Cell(text, csv=text, tone="open", title="seeds still improving / seeds that diverged")
-        if trouble
-        else Cell(text, csv=text),
-        "cells": cells_cell(point),
-    }
-
-
-def cells_cell(point: CurvePoint) -> Cell:
-    """The first letters of each cell key; all of them in the CSV file."""
-    if not point.cells:
-        return missing("no cell keys were recorded")
-    return Cell(" ".join(key[:6] for key in point.cells), csv=" ".join(point.cells), title="\n".join(point.cells))

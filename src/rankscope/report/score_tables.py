@@ -1,0 +1,143 @@
+"""Tables of scores: every arm of one skill, and one learning rate for all ranks against one each."""
+
+from rankscope.rank.rate_maps import fixed_need, shared_rates, tuned_need
+from rankscope.rank.records import (
+    CurvePoint,
+    RateMap,
+    SkillFindings,
+    StudyFindings,
+)
+from rankscope.report.formats import (
+    interval_cell,
+    is_share,
+    missing,
+    number_cell,
+    percent,
+    rate,
+    raw,
+    score_format,
+    size_text,
+    skill_label,
+    text_cell,
+    unit,
+)
+from rankscope.report.parts import Cell, Column, Table
+
+OTHER_SCORES = {
+    "answer_correct": ("Answer, own trace", "Answer after the model's own, freely generated trace"),
+    "answer_given_trace": ("Answer, gold trace", "Answer when the gold trace is given"),
+    "decisions_right": ("Decisions right", "Share of completion tokens that are right given the gold prefix"),
+    "forced_choice": ("Forced choice", "Right answer scored above every other candidate"),
+}
+
+
+def score_table(skill: SkillFindings) -> Table:
+    """Every score of every arm of one skill, with the base and the chance level in the first rows."""
+    columns = (
+        Column("arm", "Arm"),
+        Column("lr", "Learning rate", "number"),
+        Column("score", f"Exact output, {unit(skill)}" if is_share(skill) else "−KL, nats", "interval"),
+        Column("gain", f"Gain, {'points' if is_share(skill) else 'nats'}", "interval"),
+        *(Column(key, f"{label}, %", "interval", title) for key, (label, title) in OTHER_SCORES.items()),
+        Column("seeds", "Not converged / diverged"),
+        Column("cells", "Cells"),
+    )
+    rows = (chance_row(skill), base_row(skill), *(arm_row(skill, point) for point in skill.curve))
+    note = f"{size_text(skill)}; {skill.budget}. Task: {skill.task}."
+    return Table(f"scores-{skill.name}-{skill.mode}", f"All scores of {skill_label(skill)}", columns, rows, note)
+
+
+def chance_row(skill: SkillFindings) -> dict[str, Cell]:
+    """Chance levels, where they are defined."""
+    blank = missing("chance has no such value")
+    write = score_format(skill)
+    return {
+        "arm": Cell("chance", csv="chance"),
+        "lr": blank,
+        "score": number_cell(skill.chance, write, "chance has no level on this score"),
+        "gain": blank,
+        **{key: missing("chance is not known for this score") for key in OTHER_SCORES},
+        "forced_choice": number_cell(skill.chance_forced, percent, "the items have no candidates"),
+        "seeds": blank,
+        "cells": blank,
+    }
+
+
+def base_row(skill: SkillFindings) -> dict[str, Cell]:
+    """The frozen base on the same items; it has no seeds, hence no interval over seeds."""
+    why = "the base was not scored this way"
+    title = "the frozen base on the same items; not trained, so no spread over seeds"
+    blank = missing("the base is not trained")
+    return {
+        "arm": Cell("base", csv="base", title=title),
+        "lr": blank,
+        "score": number_cell(skill.base_score, score_format(skill), why, title),
+        "gain": blank,
+        **{key: number_cell(skill.base_scores.get(key), percent, why, title) for key in OTHER_SCORES},
+        "seeds": blank,
+        "cells": blank,
+    }
+
+
+def arm_row(skill: SkillFindings, point: CurvePoint) -> dict[str, Cell]:
+    """One arm's scores."""
+    write = score_format(skill)
+    why = "this score was not taken for this arm"
+    trouble = point.not_converged_seeds + point.diverged_seeds
+    text = f"{point.not_converged_seeds} / {point.diverged_seeds}"
+    return {
+        "arm": text_cell(point.arm),
+        "lr": Cell(rate(point.lr), csv=raw(point.lr)),
+        "score": interval_cell(point.score, write, why),
+        "gain": interval_cell(point.gain, write, why),
+        **{key: interval_cell(getattr(point, key), percent, why) for key in OTHER_SCORES},
+        "seeds": Cell(text, csv=text, tone="open", title="seeds still improving / seeds that diverged")
+        if trouble
+        else Cell(text, csv=text),
+        "cells": cells_cell(point),
+    }
+
+
+def cells_cell(point: CurvePoint) -> Cell:
+    """The first letters of each cell key; all of them in the CSV file."""
+    if not point.cells:
+        return missing("no cell keys were recorded")
+    return Cell(" ".join(key[:6] for key in point.cells), csv=" ".join(point.cells), title="\n".join(point.cells))
+
+
+def fixed_rate_table(findings: StudyFindings) -> Table:
+    """The rank that each skill seems to need when every rank is trained at one rate, and at rates of their own."""
+    maps = [found for found in findings.rate_maps if found.ranks and "dense" in found.scores]
+    rates = sorted({one for found in maps for one in shared_rates(found)})
+    columns = (
+        Column("skill", "Skill"),
+        *(Column(f"at-{one:g}", rate(one), "number") for one in rates),
+        Column("tuned", "Tuned", "number"),
+    )
+    rows = tuple(
+        {
+            "skill": text_cell(rates_of(found)),
+            **{f"at-{one:g}": need_cell(fixed_need(found, one)) for one in rates},
+            "tuned": need_cell(tuned_need(found)),
+        }
+        for found in maps
+    )
+    note = (
+        "Smallest rank from which all larger ones reach 90 % of dense's gain, dense at its best rate. From the tuning "
+        "trainings (validation items, few seeds; between tried rates by interpolation): a description, no verdict."
+    )
+    return Table("fixed-rate", "One learning rate for all ranks, or one each", columns, rows if rates else (), note)
+
+
+def need_cell(need: int | None) -> Cell:
+    """A rank, or a dash that says why not."""
+    if need is None:
+        return missing("no rank reaches it, or a rank was not tried around this rate")
+    return Cell(f"{need}", csv=f"{need}")
+
+
+def rates_of(found: RateMap) -> str:
+    """The skills that share a map of rates: the first by name."""
+    mode, name = found.skills[0].split("/", 1)
+    others = len(found.skills) - 1
+    return f"{name} ({mode})" + (f" and {others} more" if others else "")
