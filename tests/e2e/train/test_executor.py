@@ -237,6 +237,19 @@ def test_a_cell_given_twice_is_reported_once(tmp_path: Path, base_folder: Path) 
     assert sum(isinstance(event, Finished) for event in events) == 1
 
 
+def test_what_is_trained_is_not_timed_again(tmp_path: Path, base_folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = tiny.copy_cell(base_folder, "lora", lr=1e-2)
+    train_one(tmp_path, cell)
+    timed: list[object] = []
+    monkeypatch.setattr(local, "measure_step_seconds", lambda *_, **__: timed.append(1) or 1e-6)
+    monkeypatch.setattr(local, "n_cores", lambda: 2)
+    executor = LocalExecutor(tmp_path, device="cpu", workers="auto", n_threads="auto")
+    assert [type(event) for event in executor.train([cell])] == [Finished]
+    assert timed == []
+    executor.plan([tiny.copy_cell(base_folder, "lora", lr=2e-2)])
+    assert timed == [1]
+
+
 def test_settings_that_make_no_sense_are_refused(tmp_path: Path) -> None:
     for wrong in ({"workers": 0}, {"n_threads": 0}, {"early_frac": 0.0}):
         with pytest.raises(BadInput, match="at least one worker"):
