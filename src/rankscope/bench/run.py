@@ -21,7 +21,7 @@ from rankscope.base.timing import seconds
 from rankscope.bench.arms import Step, in_processes, our_loop, our_pack, peft_with_trainer, tuned_peft
 from rankscope.bench.cases import Case
 from rankscope.engine.probe import Shape, cached_probe
-from rankscope.engine.switches import Switches
+from rankscope.engine.switches import ALL_ON, Switches
 from rankscope.lm.read_decoder import read_decoder
 
 Choice = TypeVar("Choice")
@@ -29,6 +29,20 @@ TRAINER, TUNED = "A1 PEFT + Trainer", "A3 tuned PEFT loop"
 OFF = Switches(head_rows=False, trim=False, prefix=False, own_backward=False, stop=False)
 LADDER = ("stop", "head_rows", "trim", "own_backward", "prefix")
 """Our switches in the order in which the benchmark adds them."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which arms are timed."""
+
+    trainer: bool = True
+    processes: bool = True
+    """Those in processes of their own, which hold as many models more."""
+    ladder: bool = True
+    """Our switches one by one; else all at once."""
+
+
+EVERY_ARM = Wanted()
 
 
 @dataclass(frozen=True)
@@ -71,13 +85,10 @@ class Timed:
     """In processes of its own, where nothing can be counted."""
 
 
-def run_case(case: Case, n_rows: int, repeats: int = 5, trainer: bool = True, processes: bool = True) -> list[Row]:
-    """Times every arm of a case for `n_rows` adapters, one step of each in turn, `repeats` times after a first pass.
-
-    Without `processes` the arms in processes of their own are left out, which hold as many models more.
-    """
+def run_case(case: Case, n_rows: int, repeats: int = 5, wanted: Wanted = EVERY_ARM) -> list[Row]:
+    """Times arms of a case for `n_rows` adapters, one step of each in turn, `repeats` times after a first pass."""
     with contextlib.ExitStack() as stack:
-        arms = list(_arms(case, n_rows, trainer, processes, stack))
+        arms = list(_arms(case, n_rows, wanted, stack))
         first = {arm.name: [seconds(arm.step) for _ in range(case.n_batches)] for arm in arms}
         rounds: list[dict[str, float]] = []
         for number in range(repeats):
@@ -93,8 +104,8 @@ def run_case(case: Case, n_rows: int, repeats: int = 5, trainer: bool = True, pr
         return rows
 
 
-def _arms(case: Case, n_rows: int, trainer: bool, processes: bool, stack: contextlib.ExitStack) -> Iterator[Timed]:
-    if trainer:
+def _arms(case: Case, n_rows: int, wanted: Wanted, stack: contextlib.ExitStack) -> Iterator[Timed]:
+    if wanted.trainer:
         kernel = _fastest(("eager", "sdpa"), lambda kernel: tuned_peft(case, 1, kernel, autocast=False))
         held = peft_with_trainer(case, kernel)
         yield _timed(TRAINER, 1, lambda: stack.enter_context(held), f"{kernel} attention, one adapter at a time")
@@ -103,25 +114,34 @@ def _arms(case: Case, n_rows: int, trainer: bool, processes: bool, stack: contex
     note = f"{kernel} attention, {'bf16' if autocast else 'fp32'}"
     yield _timed(TUNED, n_rows, lambda: tuned_peft(case, n_rows, kernel, autocast), note)
     each = torch.get_num_threads()
-    if processes:
+    if wanted.processes:
         theirs = in_processes(partial(tuned_peft, kernel=kernel, autocast=autocast), case, each)
         alone = f"{note}, one thread each"
         yield _timed(f"A4 as A3, {each} processes", each, lambda: stack.enter_context(theirs), alone)
-    switches = OFF
-    yield _timed("ours, all switches off", n_rows, lambda: our_loop(case, n_rows, OFF), "fp32")
-    for switch in LADDER:
-        switches = Switches(**asdict(switches) | {switch: True})
-        yield _timed(f"ours + {switch}", n_rows, partial(our_loop, case, n_rows, switches), "fp32")
+    for name, switches in _rungs(wanted.ladder):
+        yield _timed(name, n_rows, partial(our_loop, case, n_rows, switches), "fp32")
     plan = _plan(case)
     if plan != FP32:
         yield _timed("ours + probed precision", n_rows, lambda: our_loop(case, n_rows, plan=plan), plan.name)
-    if processes:
+    if wanted.processes:
         ours = in_processes(partial(our_loop, plan=plan), case, each)
         alone = f"{plan.name}, one thread each"
         timed = _timed(f"ours, {each} processes", each, lambda: stack.enter_context(ours), alone)
         yield replace(timed, elsewhere=True)
     if n_rows > 1:
         yield _timed("ours, packed", n_rows, lambda: our_pack(case, n_rows), "fp32")
+
+
+def _rungs(ladder: bool) -> Iterator[tuple[str, Switches]]:
+    """Our switches added one by one, or all of them at once."""
+    if not ladder:
+        yield "ours, all switches on", ALL_ON
+        return
+    switches = OFF
+    yield "ours, all switches off", OFF
+    for switch in LADDER:
+        switches = Switches(**asdict(switches) | {switch: True})
+        yield f"ours + {switch}", switches
 
 
 def _timed(name: str, n_rows: int, build: Callable[[], Step], note: str) -> Timed:

@@ -60,7 +60,7 @@ STUDIES = {
         RankStudy(
             "hash_rank",
             "Does reasoning need 2 to 3 times less rank than planning, as arXiv 2412.00029 has it?",
-            ("full", "direct", "quick", "smoke", "difficulty", "tune", "tune_direct", "tune_quick"),
+            tuple(hash_rank.FORMS),
             hash_rank.plan,
             hash_rank_claims,
             lambda found: hash_rank_answer(found.skills, found.claims, found.calibration),
