@@ -91,7 +91,7 @@ class LocalExecutor:
         if self.settings.executor in ("auto", "packed") and len(cells) > 1:
             always = self.settings.executor == "packed" or self.settings.device != "cpu"
             most_rows = functools.partial(fit.most_rows, budget=budget)
-            jobs = plan_jobs(cells, self._trainer.base, self.root, always, most_rows)
+            jobs = plan_jobs(cells, fit, self.root, always, most_rows)
         return with_micro_batches(fit, jobs, budget)
 
     def _untrained(self, jobs: tuple[Job, ...]) -> tuple[Job, ...]:

@@ -3,18 +3,21 @@
 import hashlib
 import json
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from pydantic import ValidationError
 
 from rankscope.base.atomic import write_json
 from rankscope.lm.bases import Base
-from rankscope.lm.decoder import Decoder, LinearMap
+from rankscope.lm.decoder import Decoder
 from rankscope.lm.read_decoder import read_decoder
-from rankscope.lm.sites import resolve_sites
 from rankscope.train.cell import Cell, LoraSpec
 from rankscope.train.job import Job
 from rankscope.train.kinds import why_not_loop
+from rankscope.train.memory import BatchShape
+from rankscope.train.pack_gain import lowest_stage, pack_gain, stages_of
+from rankscope.train.work import Fit
 
 PACKS = "packs"
 PLAN = "plan.json"
@@ -24,11 +27,13 @@ MOST_ROWS = 32
 
 Rows = Callable[[Sequence[Cell]], int]
 """How many of some cells may train together."""
+Gain = Callable[[Sequence[Cell]], float]
+"""How many times less arithmetic some cells need together."""
 
 
 def plan_jobs(
     cells: Sequence[Cell],
-    base_of: Callable[[str], Base],
+    fit: Fit,
     root: Path,
     always: bool = False,
     most_rows: Rows = lambda _: MOST_ROWS,
@@ -36,9 +41,9 @@ def plan_jobs(
     """Every cell in exactly one job, in the order of their first cells.
 
     A plan that an earlier call wrote and did not finish is replayed as it stands where all its members are asked for
-    again. New packs join cells that see the same batches and have the same lowest site, as long as that saves work:
-    what lies below that site is computed once for all of them. With `always`, cells of one budget are joined, those
-    that see the same batches first.
+    again. New packs join cells that see the same batches and first differ at the same point, where that saves work:
+    what lies below it is computed once for all of them. With `always`, cells of one budget are joined, those that see
+    the same batches first.
     """
     asked = set(cells)
     jobs = [job for job in read_plans(root) if asked.issuperset(job.cells)]
@@ -46,25 +51,26 @@ def plan_jobs(
     read: dict[str, Decoder] = {}
     groups: dict[tuple[object, ...], list[Cell]] = {}
     for cell in cells:
-        base = base_of(cell.base)
+        base = fit.base_of(cell.base)
         if cell not in taken and why_not_packed(base, cell) is None:
             if cell.base not in read:
                 read[cell.base] = read_decoder(base.model)
-            alike = _budget_of(cell) if always else _alike(base, read[cell.base], cell)
+            alike = _budget_of(cell) if always else _alike(base, read[cell.base], cell, fit.shape(cell))
             groups.setdefault(alike, []).append(cell)
     for group in groups.values():
-        base = base_of(group[0].base)
-        jobs += _packs(base, read[group[0].base], sorted(group, key=_seeds_of), always, most_rows)
+        gain = partial(pack_gain, fit.base_of(group[0].base), read[group[0].base], batch=fit.shape(group[0]))
+        jobs += _packs(sorted(group, key=_seeds_of), None if always else gain, most_rows)
     job_of = {cell: job for job in jobs for cell in job.cells}
     return list(dict.fromkeys(job_of.get(cell, Job((cell,))) for cell in cells))
 
 
-def _packs(base: Base, decoder: Decoder, group: list[Cell], always: bool, most_rows: Rows) -> list[Job]:
+def _packs(group: list[Cell], gain: Gain | None, most_rows: Rows) -> list[Job]:
+    """The group in packs, of those whose gain is worth it; of all without one."""
     packs = []
     while len(group) > 1:
         n_rows = min(len(group), MOST_ROWS, most_rows(group[:MOST_ROWS]))
         chosen, group = tuple(group[:n_rows]), group[n_rows:]
-        if n_rows > 1 and (always or pack_gain(base, decoder, chosen) >= LEAST_GAIN):
+        if n_rows > 1 and (gain is None or gain(chosen) >= LEAST_GAIN):
             packs.append(Job(chosen))
     return packs
 
@@ -111,30 +117,6 @@ def _seeds_of(cell: Cell) -> tuple[int, int]:
     return (cell.seeds.data, cell.seeds.order)
 
 
-def _alike(base: Base, decoder: Decoder, cell: Cell) -> tuple[object, ...]:
-    """Cells with equal values see the same batches, and have the same lowest map."""
-    return (*_budget_of(cell), *_seeds_of(cell), lowest_map(base, decoder, cell))
-
-
-def pack_gain(base: Base, decoder: Decoder, cells: Sequence[Cell]) -> float:
-    """How many times less arithmetic a pack of cells that share their batches needs than the cells one by one.
-
-    Counts a matrix product forward for every map, and one backward for every map from the lowest adapted one on.
-    """
-    maps = maps_in_order(decoder)
-    lowest = min(lowest_map(base, decoder, cell) for cell in cells)
-    below = sum(linear.weight.numel() for linear in maps[:lowest])
-    above = sum(linear.weight.numel() for linear in maps[lowest:])
-    return len(cells) * (below + 2 * above) / (below + 2 * above * len(cells))
-
-
-def lowest_map(base: Base, decoder: Decoder, cell: Cell) -> int:
-    """Which map, in the order of `maps_in_order`, is the first that a LoRA cell adapts."""
-    assert isinstance(cell.arm, LoraSpec)
-    sites = set(resolve_sites(base.model, cell.arm.placement))
-    return next(i for i, linear in enumerate(maps_in_order(decoder)) if linear.path in sites)
-
-
-def maps_in_order(decoder: Decoder) -> list[LinearMap]:
-    """Every linear map in the order in which a forward pass reaches it, the head last."""
-    return [linear for block in decoder.blocks for linear in block.maps] + [decoder.head]
+def _alike(base: Base, decoder: Decoder, cell: Cell, batch: BatchShape) -> tuple[object, ...]:
+    """Cells with equal values see the same batches, and first differ at the same point of a forward pass."""
+    return (*_budget_of(cell), *_seeds_of(cell), lowest_stage(base, stages_of(decoder, batch), cell))

@@ -72,7 +72,7 @@ class Fit:
         key = (first.base, first.task, first.budget.batch_size, first.precision, n_items, arms)
         if key not in self._needs:
             base = self.base_of(first.base)
-            shape = replace(self._shape(first), n_items=n_items)
+            shape = replace(self.shape(first), n_items=n_items)
             self._needs[key] = bytes_needed(base, cells, shape, resolve_kind(self.executor, base, first))
         return self._needs[key]
 
@@ -87,7 +87,7 @@ class Fit:
 
     def least_items(self, cell: Cell) -> int:
         """Items of a pass that is worth a worker of its own."""
-        shape = self._shape(cell)
+        shape = self.shape(cell)
         return min(cell.budget.batch_size, -(-LEAST_TOKENS // shape.n_tokens))
 
     def most_rows(self, cells: Sequence[Cell], budget: float) -> int:
@@ -97,7 +97,8 @@ class Fit:
             n_rows = 1 << ((n_rows - 1).bit_length() - 1)
         return n_rows
 
-    def _shape(self, cell: Cell) -> BatchShape:
+    def shape(self, cell: Cell) -> BatchShape:
+        """What a step of the cell sees."""
         key = (cell.base, cell.task, cell.budget.batch_size)
         if key not in self._shapes:
             items = first_items(cell, self.base_of(cell.base))

@@ -21,10 +21,12 @@ from rankscope.train.local import LocalExecutor
 from rankscope.train.loss import answer_loss
 from rankscope.train.materials import Materials
 from rankscope.train.pack_checkpoint import PackProgress, read_pack_checkpoint, write_pack_checkpoint
-from rankscope.train.pack_plan import LEAST_GAIN, PACKS, pack_gain, plan_jobs
+from rankscope.train.pack_gain import pack_gain
+from rankscope.train.pack_plan import LEAST_GAIN, PACKS, plan_jobs
 from rankscope.train.packed import Member, build_pack, pack_batches
 from rankscope.train.schedule import lr_at
 from rankscope.train.training import FINAL, METRICS
+from rankscope.train.work import Fit
 
 N_STEPS = 50
 SPECS = (
@@ -267,20 +269,22 @@ def test_a_stopped_pack_is_replayed_from_its_plan_and_checkpoint(tiny_model_fold
 
 
 def test_only_what_saves_work_is_packed(tiny_model_folder, tmp_path):
+    fit = Fit(load_base)
     base = load_base(str(tiny_model_folder("gpt2")))
-    decoder = read_decoder(base.model)
-    low, high = cells_of(base.name, SPECS[:1] * 3), cells_of(base.name, SPECS[2:3] * 3)
-    assert pack_gain(base, decoder, low) == 1 < LEAST_GAIN < pack_gain(base, decoder, high)
+    last = (LoraSpec(rank=4, placement=("*.1.mlp.c_proj",)),)
+    low, high = cells_of(base.name, SPECS[:1] * 3), cells_of(base.name, last * 3)
+    gains = [pack_gain(base, read_decoder(base.model), cells, fit.shape(cells[0])) for cells in (low, high)]
+    assert 1 < gains[0] < LEAST_GAIN < gains[1]
     dropout = high[0].override(arm=high[0].arm.model_dump() | {"dropout": 0.5})
-    jobs = plan_jobs([*low, *high, dropout], lambda name: base, tmp_path)
+    jobs = plan_jobs([*low, *high, dropout], fit, tmp_path)
     assert jobs == [*(Job((cell,)) for cell in low), Job(tuple(high)), Job((dropout,))]
-    more = cells_of(base.name, SPECS[2:3] * 7)
-    few = plan_jobs(more, lambda name: base, tmp_path, most_rows=lambda _: 3)
+    more = cells_of(base.name, last * 7)
+    few = plan_jobs(more, fit, tmp_path, most_rows=lambda _: 3)
     assert [len(job.cells) for job in few] == [3, 3, 1]
 
 
 def test_when_asked_for_cells_of_several_seeds_are_one_pack(tiny_model_folder, tmp_path):
     base = load_base(str(tiny_model_folder("gpt2")))
     cells = cells_of(base.name, SPECS[:2], (0, 1))
-    (job,) = plan_jobs(cells, lambda name: base, tmp_path, always=True)
+    (job,) = plan_jobs(cells, Fit(load_base), tmp_path, always=True)
     assert job.cells == tuple(cells)  # seed by seed, so that rows with the same batches are neighbours

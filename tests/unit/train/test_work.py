@@ -23,7 +23,7 @@ class MadeUp(Fit):
     def need(self, cells, n_items):
         return GIB + len(cells) * n_items * GIB // 2
 
-    def _shape(self, cell):
+    def shape(self, cell):
         return BatchShape(cell.budget.batch_size, 128, 8)
 
 
