@@ -24,7 +24,7 @@ def calibration_table(findings: StudyFindings) -> Table:
         Column("coverage", "Sets holding the truth, %", "interval"),
         Column("width", "Median width, doublings", "number"),
         Column("functional", "Functional rank found"),
-        Column("note", "Note"),
+        Column("note", "Note", "prose"),
     )
     rows = tuple(calibration_row(row) for row in findings.calibration)
     return Table("calibration", "The same procedure where the answer is known", columns, rows)

@@ -359,7 +359,7 @@ def published(findings: HashPaperFindings) -> tuple[Part, ...]:
         Column("name", "Figure"),
         Column("published", "Paper"),
         Column("ours", "Here, as published"),
-        Column("note", "Note"),
+        Column("note", "Note", "prose"),
     )
     rows = tuple(
         {

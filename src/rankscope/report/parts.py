@@ -24,11 +24,11 @@ class Cell:
 
 @dataclass(frozen=True)
 class Column:
-    """One table column; `interval` columns become three in the CSV file (value, low, high)."""
+    """One table column; `interval` columns become three in the CSV file (value, low, high), `prose` ones are wide."""
 
     key: str
     label: str
-    kind: Literal["text", "number", "interval"] = "text"
+    kind: Literal["text", "prose", "number", "interval"] = "text"
     title: str = ""
 
 

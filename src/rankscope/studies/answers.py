@@ -80,10 +80,18 @@ def _sets_sentences(rows: list[CalibrationRow]) -> tuple[str, ...]:
     return (
         (
             f"The 95 % sets held the rank that the best update needs in {covered} of {judged} repeats "
-            f"({low:.1%} to {high:.1%}){left}. The median set spans {min(widths):g} to {max(widths):g} doublings."
+            f"({low:.1%} to {high:.1%}){left}. {_width_words(widths)}"
         ),
         f"Functional rank was the oracle's, or one off, in {within} of {functional} adapters.",
     )
+
+
+def _width_words(widths: list[float]) -> str:
+    """How wide the median set of each condition is; a set of one rank spans no doubling."""
+    low, high = min(widths), max(widths)
+    if high == 0:
+        return "The median set is a single rank in every condition."
+    return f"The median set spans {f'{low:g} to {high:g}' if low < high else f'{low:g}'} doublings."
 
 
 def _relabel_sentences(findings: StudyFindings) -> tuple[str, ...]:
