@@ -1,8 +1,8 @@
 """The cases of the engine's benchmark at one and at eight adapters, as JSON with machine and commit.
 
 At the shape of GPT-2-small eight adapters take an hour per case, so only those whose lowest site is high are run so;
-`--adapters 8 --cases NAME` runs another, and `--no-ladder` in a third of the time. All maps of GPT-2-small with every
-arm at once take more than 24 GiB; `--no-processes` leaves out the arms that hold models of their own.
+`--adapters 8 --cases NAME --no-ladder` runs another in minutes. All maps of GPT-2-small with every arm at once take
+more than 24 GiB; `--no-processes` leaves out the arms that hold models of their own.
 """
 
 import argparse

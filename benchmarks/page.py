@@ -79,8 +79,8 @@ def _engine_table(found: Found) -> str:
 
 
 def _n_rows(rows: list[Row]) -> int:
-    """Adapters of the arms that train several; the Trainer trains one at a time."""
-    return next(int(row["n_rows"]) for row in rows if row["arm"].startswith("A3"))
+    """Adapters of the arms that train several; the others train one after another."""
+    return max(int(row["n_rows"]) for row in rows if "processes" not in row["arm"])
 
 
 def _bound(row: Row) -> list[str]:

@@ -18,7 +18,7 @@ from rankscope.base.machine import machine_facts
 from rankscope.base.paths import cache_root
 from rankscope.base.precision import FP32, PrecisionPlan
 from rankscope.base.timing import seconds
-from rankscope.bench.arms import Step, in_processes, our_loop, our_pack, peft_with_trainer, tuned_peft
+from rankscope.bench.arms import Step, in_processes, our_loop, our_pack, pass_items, peft_with_trainer, tuned_peft
 from rankscope.bench.cases import Case
 from rankscope.engine.probe import Shape, cached_probe
 from rankscope.engine.switches import ALL_ON, Switches
@@ -39,7 +39,7 @@ class Wanted:
     processes: bool = True
     """Those in processes of their own, which hold as many models more."""
     ladder: bool = True
-    """Our switches one by one; else all at once."""
+    """Our switches one by one; else all at once, and of adapters that train one after another only the first."""
 
 
 EVERY_ARM = Wanted()
@@ -104,7 +104,8 @@ def run_case(case: Case, n_rows: int, repeats: int = 5, wanted: Wanted = EVERY_A
         return rows
 
 
-def _arms(case: Case, n_rows: int, wanted: Wanted, stack: contextlib.ExitStack) -> Iterator[Timed]:
+def _arms(case: Case, n_packed: int, wanted: Wanted, stack: contextlib.ExitStack) -> Iterator[Timed]:
+    n_rows = n_packed if wanted.ladder else 1
     if wanted.trainer:
         kernel = _fastest(("eager", "sdpa"), lambda kernel: tuned_peft(case, 1, kernel, autocast=False))
         held = peft_with_trainer(case, kernel)
@@ -128,8 +129,10 @@ def _arms(case: Case, n_rows: int, wanted: Wanted, stack: contextlib.ExitStack) 
         alone = f"{plan.name}, one thread each"
         timed = _timed(f"ours, {each} processes", each, lambda: stack.enter_context(ours), alone)
         yield replace(timed, elsewhere=True)
-    if n_rows > 1:
-        yield _timed("ours, packed", n_rows, lambda: our_pack(case, n_rows), "fp32")
+    if n_packed > 1:
+        n_items = pass_items(case, n_packed)
+        note = "fp32" if n_items == case.batch_size else f"fp32, passes of {n_items} items of each adapter"
+        yield _timed("ours, packed", n_packed, lambda: our_pack(case, n_packed, n_items), note)
 
 
 def _rungs(ladder: bool) -> Iterator[tuple[str, Switches]]:
