@@ -110,11 +110,22 @@ def hash_rank_claims(evidence: Evidence, command: str) -> tuple[ClaimCard, ...]:
     mode = next((mode for mode in ("matched", "direct") if pairs_of(evidence, mode)), None)
     if mode is None:
         return ()
-    return (
+    cards = (
         *(ratio_card(claim, evidence, mode, command) for claim in RATIO_CLAIMS),
         low_rank_card(evidence, mode, command),
         *(lora_card(evidence, mode, name, word, command) for name, word in LORA_WORDS.items()),
     )
+    untrained = [place for place in PRIMARY if place not in pairs_of(evidence, mode)] if mode == "matched" else []
+    return tuple(in_part(card, untrained) for card in cards) if untrained else cards
+
+
+def in_part(card: ClaimCard, untrained: list[str]) -> ClaimCard:
+    """The card of a form that trains some placements only: it tells what it found and decides nothing."""
+    part = f"This form does not train {' and '.join(untrained)}, which the rule asks for, and decides nothing."
+    if card.verdict not in DECIDED:
+        return card.override(because=f"{part} {card.because}", p_value=None)
+    because = f"By what was trained it would be {card.verdict}. {part} {card.because}"
+    return card.override(verdict="undecided", because=because, p_value=None)
 
 
 LORA_WORDS = {"HashHop": "planning", "HashChain": "reasoning"}

@@ -185,6 +185,14 @@ def test_an_adapter_without_a_gain_has_no_functional_ratio():
     assert card.verdict == "undecided"
 
 
+def test_a_form_that_lacks_placements_tells_what_it_found_and_decides_nothing():
+    found = cards([*twins({}, HALF, ("all maps",)), null()])
+    assert [(card.verdict, card.p_value) for card in found] == [("undecided", None)] * 6
+    assert all(card.because.startswith("By what was trained it would be supported.") for card in found)
+    assert "does not train c_proj and attention" in found[REQUIRED].because
+    assert found[REQUIRED].estimate.endswith("all maps: 2 [1.5, 2]")
+
+
 def test_few_seeds_and_untuned_rates_forbid_verdicts():
     few = cards([one.override(n_seeds=4) for one in twins({}, HALF)])
     assert [card.verdict for card in few] == ["underpowered"] * 6
