@@ -20,6 +20,7 @@ from rankscope.base.precision import FP32, PrecisionPlan
 from rankscope.base.timing import seconds
 from rankscope.bench.arms import Step, in_processes, our_loop, our_pack, pass_items, peft_with_trainer, tuned_peft
 from rankscope.bench.cases import Case
+from rankscope.engine.prefix import RECENT
 from rankscope.engine.probe import Shape, cached_probe
 from rankscope.engine.switches import ALL_ON, Switches
 from rankscope.lm.read_decoder import read_decoder
@@ -148,6 +149,7 @@ def _rungs(ladder: bool) -> Iterator[tuple[str, Switches]]:
 
 
 def _timed(name: str, n_rows: int, build: Callable[[], Step], note: str) -> Timed:
+    RECENT.forget()  # every arm pays for its own caches
     started = time.perf_counter()
     step = build()
     return Timed(name, n_rows, step, time.perf_counter() - started, note)
@@ -216,19 +218,28 @@ def _ratio(rounds: list[dict[str, float]], against: str, name: str) -> float | N
 
 
 def charged(rows: Sequence[Row], case: Case) -> list[Row]:
-    """The rows with set-up and first pass charged over the case's epochs, and when they have paid off."""
+    """The rows with set-up and first pass charged over the case's epochs, and when they have paid off.
+
+    Not those of ours that were timed for one adapter of several: the others would find its caches filled.
+    """
     today = next((row for row in rows if row.arm == TRAINER), None)
     if today is None:
         return list(rows)
-    n_steps = case.n_batches * case.n_epochs
+    n_steps, most = case.n_batches * case.n_epochs, max(row.n_rows for row in rows)
     return [
         replace(
             row,
             charged_ratio_to_A1=_total_s(today, n_steps) / _total_s(row, n_steps),
             break_even_steps=_break_even(row, today),
         )
+        if not _is_one_of_several(row, most)
+        else row
         for row in rows
     ]
+
+
+def _is_one_of_several(row: Row, most: int) -> bool:
+    return row.arm.startswith("ours") and "processes" not in row.arm and row.n_rows < most
 
 
 def _total_s(row: Row, n_steps: float) -> float:

@@ -101,6 +101,10 @@ class RecentCaches:
     def __init__(self) -> None:
         self._kept: WeakKeyDictionary[nn.Module, dict[str, PrefixCache]] = WeakKeyDictionary()
 
+    def forget(self) -> None:
+        """Drops all, so that whoever trains next computes its own."""
+        self._kept.clear()
+
     def of(self, base: nn.Module, key: str, build: Callable[[], PrefixCache]) -> PrefixCache:
         """The base's cache under that key, or a new one, which is kept where it is small."""
         kept = self._kept.setdefault(base, {})

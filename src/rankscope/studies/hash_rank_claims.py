@@ -125,7 +125,8 @@ def in_part(card: ClaimCard, untrained: list[str]) -> ClaimCard:
     if card.verdict not in DECIDED:
         return card.override(because=f"{part} {card.because}", p_value=None)
     because = f"By what was trained it would be {card.verdict}. {part} {card.because}"
-    return card.override(verdict="undecided", because=because, p_value=None)
+    power = "More seeds alone would not decide it: placements are missing."
+    return card.override(verdict="undecided", because=because, p_value=None, power=power)
 
 
 LORA_WORDS = {"HashHop": "planning", "HashChain": "reasoning"}

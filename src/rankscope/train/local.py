@@ -80,7 +80,7 @@ class LocalExecutor:
         n_workers = plan_workers(fit, cells, room, None if self._workers == "auto" else self._workers)
         jobs = self._fitted_jobs(fit, cells, USABLE * room.free_bytes / n_workers)
         if self._threads == "auto" and device.type == "cpu" and n_cores() > n_workers * (self._workers != "auto"):
-            n_workers, n_threads = self._fastest(self._untrained(jobs), n_workers)
+            n_workers, n_threads = self._fastest(jobs if self._has_more_to_train(cells) else (), n_workers)
         n_workers = min(n_workers, len(jobs))
         needs = (fit.need(job.cells, job.micro_batch or job.cells[0].budget.batch_size) for job in jobs)
         return Work(jobs, n_workers, n_threads, max(needs), room.free_bytes)
@@ -94,8 +94,9 @@ class LocalExecutor:
             jobs = plan_jobs(cells, fit, self.root, always, most_rows)
         return with_micro_batches(fit, jobs, budget)
 
-    def _untrained(self, jobs: tuple[Job, ...]) -> tuple[Job, ...]:
-        return tuple(job for job in jobs if not all(map(self.has_finished, job.cells)))
+    def _has_more_to_train(self, cells: Sequence[Cell]) -> bool:
+        """Whether any cell is not trained. Threads are chosen for all cells, so a resumed run chooses the same."""
+        return not all(map(self.has_finished, cells))
 
     def _fastest(self, jobs: tuple[Job, ...], most_workers: int) -> Choice:
         """Workers and threads for the jobs, measured where they take long."""

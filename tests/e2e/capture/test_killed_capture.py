@@ -17,7 +17,7 @@ from rankscope.runs.folder import is_finished, verify_finished
 PATHS = (Path(recorder.__file__).parents[2], Path(__file__).parents[2])
 ENV = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, PATHS)), "OMP_NUM_THREADS": "1"}
 CAPTURE = """
-import sys
+import sys, time
 from pathlib import Path
 from rankscope.adapters.read import read_adapter
 from rankscope.capture import recorder
@@ -25,11 +25,20 @@ from rankscope.lm.bases import load_base
 from tiny_captures import some_items
 
 recorder.MOST_SHARD_TOKENS = 30
-base, adapter, out = sys.argv[1:]
-recorder.record(
-    load_base(base), read_adapter(Path(adapter)), some_items(12), None, Path(out),
-    tell=lambda done, total: print(done, flush=True),
-)
+base, adapter, out, n_shards = sys.argv[1:]
+left = int(n_shards)
+real = recorder.tokens_of
+
+def waits_to_be_killed(*given):
+    global left
+    if not left:
+        print("ready", flush=True)
+        time.sleep(600)
+    left -= 1
+    return real(*given)
+
+recorder.tokens_of = waits_to_be_killed
+recorder.record(load_base(base), read_adapter(Path(adapter)), some_items(12), None, Path(out))
 """
 
 
@@ -39,15 +48,16 @@ def test_a_capture_killed_again_and_again_ends_like_one_never_killed(tmp_path: P
     command = [sys.executable, "-c", CAPTURE, str(tmp_path / "base"), str(tmp_path / "adapter")]
     killed, plain = tmp_path / "killed", tmp_path / "plain"
     for n_shards in (1, 2):
-        with subprocess.Popen([*command, str(killed)], env=ENV, stdout=subprocess.PIPE, text=True) as process:
+        again = [*command, str(killed), str(n_shards)]
+        with subprocess.Popen(again, env=ENV, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
-            for _ in range(n_shards):
-                assert process.stdout.readline()
+            assert process.stdout.readline() == "ready\n"
             process.kill()
         assert process.returncode == -signal.SIGKILL
         assert not is_finished(killed)
+    assert len(list((killed / "shards").glob("0*"))) == 3
     for folder in (killed, plain):
-        subprocess.run([*command, str(folder)], env=ENV, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*command, str(folder), "99"], env=ENV, check=True)
         verify_finished(folder)
     files = [json.loads((folder / "done.json").read_text())["files"] for folder in (killed, plain)]
     shards = [{name: fact for name, fact in one.items() if name.startswith("shards")} for one in files]

@@ -20,7 +20,7 @@ def gain(base, placement, n_rows, n_epochs=2):
     return pack_gain(base, read_decoder(base.model), [cell] * n_rows, BATCH)
 
 
-@pytest.mark.parametrize("n_rows", [1, 3])
+@pytest.mark.parametrize("n_rows", [2, 3])
 def test_gpt2_by_hand(tiny_model_folder, monkeypatch, n_rows):
     base = load_base(str(tiny_model_folder("gpt2")))
     d, n_words = base.model.config.n_embd, base.model.config.vocab_size
@@ -34,16 +34,28 @@ def test_gpt2_by_hand(tiny_model_folder, monkeypatch, n_rows):
     last = 2 * read * (d * d + 2 * d * inner)
     assert gain(base, ("*.1.*",), n_rows) == pytest.approx(packed(3 * d * d, last + head))
     below = 4 * d * d + 2 * d * inner  # the first layer, which is not cached where items are seen once and are many
-    monkeypatch.setattr(module, "KEPT_BYTES", 0)
-    assert gain(base, ("*.1.*",), n_rows, n_epochs=1) == pytest.approx(packed(below + 3 * d * d, last + head))
     assert gain(base, ("*.1.mlp.c_proj",), n_rows) == pytest.approx(
         packed(3 * d * d + read * (d * d + 2 * d * inner), head)
     )
     first = 2 * (d * d + 2 * d * inner) + 2 * 3 * d * d
     assert gain(base, ("*",), n_rows) == pytest.approx(packed(3 * d * d, first + last + head))
+    assert gain(base, ("*.1.*",), n_rows, n_epochs=1) == gain(base, ("*.1.*",), n_rows), "few items: always cached"
+    monkeypatch.setattr(module, "KEPT_BYTES", 0)
+    for n_epochs in (1, 4):
+        expected = packed(below / n_epochs + 3 * d * d, last + head)
+        assert gain(base, ("*.1.*",), n_rows, n_epochs) == pytest.approx(expected)
+    monkeypatch.setattr(module, "MEMORY_BYTES", 0)
+    assert gain(base, ("*.1.*",), n_rows, n_epochs=4) == pytest.approx(packed(3 * d * d, last + head)), "in a file"
 
 
-def test_maps_that_read_the_same_input_count_once(tiny_model_folder):
+def test_separate_queries_keys_and_values_by_hand(tiny_model_folder):
     base = load_base(str(tiny_model_folder("qwen2")))
-    only_v, all_of_them = (gain(base, (f"*.1.self_attn.{name}",), 4) for name in ("v_proj", "[qkv]_proj"))
-    assert only_v == all_of_them > 1
+    maps = {name: m.weight.numel() for name, m in base.model.model.layers[1].named_modules() if name.endswith("_proj")}
+    sizes = {name.rpartition(".")[2]: size for name, size in maps.items()}
+    read = 5 / 20
+    shared = read * sizes["q_proj"] + sizes["k_proj"] + sizes["v_proj"]
+    after = sum(sizes[name] for name in ("o_proj", "gate_proj", "up_proj", "down_proj"))
+    own = 2 * read * (after + base.model.lm_head.weight.numel())
+    for placement in ("v_proj", "[qkv]_proj"):
+        found = gain(base, (f"*.1.self_attn.{placement}",), 4)
+        assert found == pytest.approx(4 * (shared + own) / (shared + 4 * own))
