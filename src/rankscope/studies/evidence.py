@@ -107,12 +107,15 @@ def resolution_words(found: Resolution, per_unit: float, unit: str) -> str:
     )
 
 
-def seed_resolution(values_S: np.ndarray) -> Resolution | None:
-    """What seeds could see of the distance of their mean from 0, and what they saw; None with one seed."""
+def seed_resolution(values_S: np.ndarray, least_spread: float = 0.0) -> Resolution | None:
+    """What seeds could see of the distance of their mean from 0, and what they saw; None with one seed.
+
+    `least_spread`: a standard deviation that the seeds have though they may not show it, as where values are rounded.
+    """
     n_seeds = len(values_S)
     if n_seeds < 2:
         return None
-    spread, seen = float(values_S.std(ddof=1)), float(values_S.mean())
+    spread, seen = max(float(values_S.std(ddof=1)), least_spread), float(values_S.mean())
     needed = seeds_needed(seen, spread)
     return Resolution(
         n_seeds=n_seeds,

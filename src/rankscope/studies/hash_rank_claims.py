@@ -32,7 +32,9 @@ from rankscope.studies.hash_rank_ratios import (
     Pair,
     Ratio,
     count_ratio,
+    functional_ends,
     functional_ratio,
+    hidden_spread,
     largest_functional,
     required_ratio,
     threshold_counts,
@@ -246,13 +248,13 @@ def _ratio_power(claim: RatioClaim, pairs: dict[str, Pair], primary: str) -> str
         return "More seeds alone would not decide it: no placement can be told."
     if claim.measure is required_ratio:
         return sets_power(pairs[primary])
-    by_seed: list[tuple[float, ...]]
     if claim.measure is functional_ratio:
-        by_seed = [one.by_seed for skill in pairs[primary] if (one := largest_functional(skill))]
+        low_S, high_S, ratio_S = functional_ends(pairs[primary])
+        hidden = hidden_spread(low_S, high_S)
     else:
-        by_seed = [threshold_counts(skill)[1] for skill in pairs[primary]]
-    distance_S = np.log(np.divide(*(np.array(values, dtype=float) for values in by_seed))) - np.log(PAPER_RANGE[0])
-    found = seed_resolution(distance_S)
+        ratio_S = np.divide(*(np.array(threshold_counts(skill)[1], dtype=float) for skill in pairs[primary]))
+        hidden = 0.0
+    found = seed_resolution(np.log(ratio_S) - np.log(PAPER_RANGE[0]), hidden)
     if found is None:
         return "One seed says nothing about the spread over seeds, so not how many would decide it."
     return f"On the logarithm of the ratio, measured from log {PAPER_RANGE[0]:g}: " + resolution_words(

@@ -74,9 +74,15 @@ def functional_ratio(_: Evidence, pair: Pair, level: float) -> Ratio:
     found = [largest_functional(skill) for skill in pair]
     if any(one is None or one.no_gain or 0 in one.by_seed for one in found):
         return Ratio(untold="an adapter without a gain")
+    return seed_ratio(*functional_ends(pair), level)
+
+
+def functional_ends(pair: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Per seed the lowest and highest ratio of functional ranks that the budgets tried leave open, and that seen."""
+    found = (largest_functional(skill) for skill in pair)
     (above, most), (above_other, most_other) = (_needs(one) for one in found if one is not None)
     with np.errstate(divide="ignore"):
-        return seed_ratio(above / most_other, most / above_other, most / most_other, level)
+        return above / most_other, most / above_other, most / most_other
 
 
 def count_ratio(evidence: Evidence, pair: Pair, level: float) -> Ratio:
@@ -114,11 +120,17 @@ def seed_ratio(low_S: np.ndarray, high_S: np.ndarray, seen_S: np.ndarray, level:
         return Ratio(estimate=float(seen_S[0]))
     with np.errstate(divide="ignore"):
         low, high, seen = (np.log(values_S) for values_S in (low_S, high_S, seen_S))
-    hidden = float(np.mean(np.where(np.isfinite(high - low), high - low, 0.0))) / 12**0.5
-    spread = max(float(seen.std(ddof=1)), hidden) / n_seeds**0.5
+    spread = max(float(seen.std(ddof=1)), hidden_spread(low_S, high_S)) / n_seeds**0.5
     half = float(stats.t.ppf((1 + level) / 2, n_seeds - 1)) * spread
     ends = (float(np.exp(low.mean() - half)), float(np.exp(high.mean() + half)))
     return Ratio(ends[0] or None, ends[1] if np.isfinite(ends[1]) else None, float(np.exp(seen.mean())))
+
+
+def hidden_spread(low_S: np.ndarray, high_S: np.ndarray) -> float:
+    """Standard deviation of a logarithm that is uniform between two ends, as rounding may hide it; 0 without ends."""
+    with np.errstate(divide="ignore"):
+        range_S = np.log(high_S) - np.log(low_S)
+    return float(np.mean(np.where(np.isfinite(range_S), range_S, 0.0))) / 12**0.5
 
 
 def largest_functional(skill: SkillFindings) -> FunctionalRank | None:

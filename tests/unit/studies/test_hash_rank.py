@@ -13,6 +13,7 @@ from rankscope.rank.records import (
     TruncationPoint,
 )
 from rankscope.stats.interval import Interval
+from rankscope.stats.power import minimum_detectable_effect
 from rankscope.studies import first_look, hash_rank
 from rankscope.studies.evidence import Evidence, corrected
 from rankscope.studies.hash_rank_answer import difficulty_answer, hash_rank_answer
@@ -177,6 +178,13 @@ def test_a_count_that_does_not_see_the_task_decides_nothing():
     assert "15 on HashChain, 16 on shuffled labels" in blind.because
     full = {"counts": (64.0,) * 5}
     assert "equals the nominal rank" in cards([*twins(full, full), null()])[COUNT].because
+
+
+def test_equal_functional_ranks_in_all_seeds_are_no_certainty():
+    card = cards(twins({"uses": (16,) * 5}, {"uses": (12,) * 5}))[FUNCTIONAL]
+    assert card.verdict == "undecided"
+    rounding = np.log(16 / 15 * 12 / 11) / 12**0.5
+    assert f"sees a contrast of {minimum_detectable_effect(rounding, 5):.2g} " in card.power
 
 
 def test_an_adapter_without_a_gain_has_no_functional_ratio():
