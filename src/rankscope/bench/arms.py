@@ -5,7 +5,7 @@ import multiprocessing
 import tempfile
 import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -21,12 +21,12 @@ from rankscope.engine.switches import ALL_ON, Switches
 from rankscope.lm.sites import resolve_sites
 from rankscope.train.arms import Arm, build_arm, copy_sharing_weights
 from rankscope.train.batches import batch_stream
-from rankscope.train.cell import Cell
 from rankscope.train.kinds import prefix_of, prefixes_of
 from rankscope.train.loop_arms import build_loop_arm
 from rankscope.train.loss import answer_loss
 from rankscope.train.memory import BatchShape, bytes_needed, free_bytes
 from rankscope.train.packed import Member, build_pack, pack_batches
+from rankscope.train.work import largest_pass
 
 Step = Callable[[], None]
 """One optimiser step of every adapter of an arm."""
@@ -91,15 +91,12 @@ def our_loop(case: Case, n_rows: int, switches: Switches = ALL_ON, plan: Precisi
 
 def pass_items(case: Case, n_rows: int) -> int:
     """Items of a pack's pass: the batch, or the largest half, quarter, ... of it that fits beside the other arms."""
-    cells, n_items = [case.materials(row).cell for row in range(n_rows)], case.batch_size
-    most = PACKS_SHARE * free_bytes(CPU)
-    while n_items > 1 and _bytes(case, cells, n_items) > most:
-        n_items //= 2
-    return n_items
+    cells = [case.materials(row).cell for row in range(n_rows)]
 
+    def need(n_items: int) -> int:
+        return bytes_needed(case.base, cells, BatchShape(n_items, case.n_tokens, case.n_answer), "loop")
 
-def _bytes(case: Case, cells: Sequence[Cell], n_items: int) -> int:
-    return bytes_needed(case.base, cells, BatchShape(n_items, case.n_tokens, case.n_answer), "loop")
+    return largest_pass(need, case.batch_size, PACKS_SHARE * free_bytes(CPU)) or 1
 
 
 def our_pack(case: Case, n_rows: int, n_items: int | None = None) -> Step:

@@ -115,25 +115,27 @@ def _arms(case: Case, n_packed: int, wanted: Wanted, stack: contextlib.ExitStack
     kernel, autocast = _fastest(choices, lambda choice: tuned_peft(case, 1, *choice))
     note = f"{kernel} attention, {'bf16' if autocast else 'fp32'}"
     yield _timed(TUNED, n_rows, lambda: tuned_peft(case, n_rows, kernel, autocast), note)
-    each = torch.get_num_threads()
     if wanted.processes:
-        theirs = in_processes(partial(tuned_peft, kernel=kernel, autocast=autocast), case, each)
-        alone = f"{note}, one thread each"
-        yield _timed(f"A4 as A3, {each} processes", each, lambda: stack.enter_context(theirs), alone)
+        yield _crew("A4 as A3", partial(tuned_peft, kernel=kernel, autocast=autocast), case, note, stack)
     for name, switches in _rungs(wanted.ladder):
         yield _timed(name, n_rows, partial(our_loop, case, n_rows, switches), "fp32")
     plan = _plan(case)
     if plan != FP32:
         yield _timed("ours + probed precision", n_rows, lambda: our_loop(case, n_rows, plan=plan), plan.name)
     if wanted.processes:
-        ours = in_processes(partial(our_loop, plan=plan), case, each)
-        alone = f"{plan.name}, one thread each"
-        timed = _timed(f"ours, {each} processes", each, lambda: stack.enter_context(ours), alone)
-        yield replace(timed, elsewhere=True)
+        yield _crew("ours", partial(our_loop, plan=plan), case, plan.name, stack)
     if n_packed > 1:
         n_items = pass_items(case, n_packed)
         note = "fp32" if n_items == case.batch_size else f"fp32, passes of {n_items} items of each adapter"
         yield _timed("ours, packed", n_packed, lambda: our_pack(case, n_packed, n_items), note)
+
+
+def _crew(name: str, build: Callable[[Case, int], Step], case: Case, note: str, stack: contextlib.ExitStack) -> Timed:
+    """An arm in as many one-thread processes as there are threads."""
+    each = torch.get_num_threads()
+    held = in_processes(build, case, each)
+    timed = _timed(f"{name}, {each} processes", each, lambda: stack.enter_context(held), f"{note}, one thread each")
+    return replace(timed, elsewhere=True)
 
 
 def _rungs(ladder: bool) -> Iterator[tuple[str, Switches]]:
@@ -227,13 +229,13 @@ def charged(rows: Sequence[Row], case: Case) -> list[Row]:
         return list(rows)
     n_steps, most = case.n_batches * case.n_epochs, max(row.n_rows for row in rows)
     return [
-        replace(
+        row
+        if _is_one_of_several(row, most)
+        else replace(
             row,
             charged_ratio_to_A1=_total_s(today, n_steps) / _total_s(row, n_steps),
             break_even_steps=_break_even(row, today),
         )
-        if not _is_one_of_several(row, most)
-        else row
         for row in rows
     ]
 

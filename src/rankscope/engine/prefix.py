@@ -48,7 +48,7 @@ class PrefixCache:
         self._dtype = embedding.dtype
         n_items, n_tokens = tokens_NT.shape
         shape = (n_items, n_tokens, embedding.shape[1])
-        self.size_bytes = prefix_bytes(tokens_NT, decoder)
+        self.size_bytes = prefix_bytes(tokens_NT.size, decoder)
         if self.size_bytes <= memory_bytes:
             self.path = None
             self._values = np.empty(shape, _numpy_dtype(self._dtype))
@@ -90,9 +90,9 @@ class PrefixCache:
             raise BadFile(f"{self.path}.values does not hold what this base computes. Delete it; it is made again.")
 
 
-def prefix_bytes(tokens_NT: Int[np.ndarray, "N T"], decoder: Decoder) -> int:
-    """Size of a cache of these items."""
-    return tokens_NT.size * decoder.embedding_VD.shape[1] * decoder.embedding_VD.dtype.itemsize
+def prefix_bytes(n_tokens: int, decoder: Decoder) -> int:
+    """Size of a cache of so many tokens, padding included."""
+    return n_tokens * decoder.embedding_VD.shape[1] * decoder.embedding_VD.dtype.itemsize
 
 
 class RecentCaches:
@@ -123,7 +123,7 @@ def recent_prefix(
     base: nn.Module, decoder: Decoder, layer: int, tokens_NT: Int[np.ndarray, "N T"], tokens_hash: str
 ) -> PrefixCache | None:
     """What the base computes below a layer for these tokens; None where that is nothing, or too much to be kept."""
-    if layer == 0 or prefix_bytes(tokens_NT, decoder) > KEPT_BYTES:
+    if layer == 0 or prefix_bytes(tokens_NT.size, decoder) > KEPT_BYTES:
         return None
     key = f"{tokens_hash}|{layer}|{decoder.embedding_VD.dtype}"
     return RECENT.of(base, key, lambda: PrefixCache(decoder, layer, tokens_NT, tokens_hash, Path()))

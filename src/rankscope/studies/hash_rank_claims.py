@@ -18,6 +18,7 @@ from rankscope.studies.evidence import (
     MIN_SEEDS,
     STUCK,
     Evidence,
+    confounded_words,
     few_words,
     p_value_of,
     points_words,
@@ -152,12 +153,6 @@ def unmatched(pair: Pair) -> str:
     return f"twins more than {100 * MATCHED_WITHIN:.0f} points apart: {told}" if apart > MATCHED_WITHIN else ""
 
 
-def untuned(pair: Pair) -> str:
-    """Whose learning rates are confounded; empty where both were tuned under these settings."""
-    names = [skill.name for skill in pair if any("confounded" in flag for flag in skill.flags)]
-    return f"the learning rates of {' and '.join(names)} are confounded" if names else ""
-
-
 def level_words(pair: Pair) -> str:
     """Scores of base and full of both tasks."""
     base, full = [skill.base_score for skill in pair], [score_of(skill, "full") for skill in pair]
@@ -172,7 +167,9 @@ def score_of(skill: SkillFindings, arm: str) -> float:
 def ratios_at(claim: RatioClaim, evidence: Evidence, pairs: dict[str, Pair], level: float) -> dict[str, Ratio]:
     """The ratio under every condition."""
     return {
-        place: Ratio(untold=why) if (why := unmatched(pair) or untuned(pair)) else claim.measure(evidence, pair, level)
+        place: Ratio(untold=why)
+        if (why := unmatched(pair) or confounded_words(pair))
+        else claim.measure(evidence, pair, level)
         for place, pair in pairs.items()
     }
 

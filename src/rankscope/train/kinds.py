@@ -69,7 +69,7 @@ def prefixes_of(together: Sequence[Materials], folder: Path, switches: Switches 
     return {
         content_hash: RECENT.of(model, f"{identity}|{items.tokens_hash}|{layer}", partial(cache_of, items))
         for content_hash, items in items_of.items()
-        if returns or prefix_bytes(items.tokens_NT, decoder) <= KEPT_BYTES
+        if returns or prefix_bytes(items.tokens_NT.size, decoder) <= KEPT_BYTES
     }
 
 

@@ -9,12 +9,12 @@ but keys and values, and the head, see tokens of the completion alone. Attention
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rankscope.engine.prefix import KEPT_BYTES, MEMORY_BYTES
+from rankscope.engine.prefix import KEPT_BYTES, MEMORY_BYTES, prefix_bytes
 from rankscope.lm.bases import Base
 from rankscope.lm.decoder import Decoder, LinearMap
 from rankscope.lm.sites import resolve_sites
 from rankscope.train.cell import Cell, LoraSpec
-from rankscope.train.memory import BYTES, BatchShape
+from rankscope.train.memory import BatchShape
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def passes_below(decoder: Decoder, cell: Cell, batch: BatchShape) -> float:
     None where that is small enough to be kept from one training to the next, or so large that a file is kept; else in
     the first epoch.
     """
-    n_bytes = cell.budget.n_items * batch.n_tokens * decoder.embedding_VD.shape[1] * BYTES
+    n_bytes = prefix_bytes(cell.budget.n_items * batch.n_tokens, decoder)
     is_kept = n_bytes <= KEPT_BYTES or (n_bytes > MEMORY_BYTES and cell.budget.n_epochs > 1)
     return 0.0 if is_kept else 1 / cell.budget.n_epochs
 

@@ -78,12 +78,7 @@ class Fit:
 
     def micro_batch(self, cells: Sequence[Cell], budget: float, least: int = 1) -> int | None:
         """The whole batch, or the largest half, quarter, ... of it that fits, not below `least`; None if none does."""
-        n_items = cells[0].budget.batch_size
-        while self.need(cells, n_items) > budget:
-            if n_items <= least:
-                return None
-            n_items = max(least, (n_items + 1) // 2)
-        return n_items
+        return largest_pass(lambda n_items: self.need(cells, n_items), cells[0].budget.batch_size, budget, least)
 
     def least_items(self, cell: Cell) -> int:
         """Items of a pass that is worth a worker of its own."""
@@ -105,6 +100,15 @@ class Fit:
             n_completion = int((items.n_tokens_N - items.n_prompt_N).max())
             self._shapes[key] = BatchShape(len(items), int(items.n_tokens_N.max()), n_completion)
         return self._shapes[key]
+
+
+def largest_pass(need: Callable[[int], int], n_items: int, budget: float, least: int = 1) -> int | None:
+    """So many items, or the largest half, quarter, ... of them whose need fits, not below `least`; else None."""
+    while need(n_items) > budget:
+        if n_items <= least:
+            return None
+        n_items = max(least, (n_items + 1) // 2)
+    return n_items
 
 
 def plan_workers(fit: Fit, cells: Sequence[Cell], room: Room, asked: int | None) -> int:
