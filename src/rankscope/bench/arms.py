@@ -17,6 +17,7 @@ from torch import nn
 
 from rankscope.base.precision import FP32, PrecisionPlan
 from rankscope.bench.cases import LR, Case
+from rankscope.engine.passes import Passes
 from rankscope.engine.switches import ALL_ON, Switches
 from rankscope.lm.sites import resolve_sites
 from rankscope.train.arms import Arm, build_arm, copy_sharing_weights
@@ -111,7 +112,7 @@ def our_pack(case: Case, n_rows: int, n_items: int | None = None) -> Step:
 
     def step() -> None:
         nonlocal count
-        trainer.step_(batch_at(count % n_steps), lr_K, n_items)
+        trainer.step_(batch_at(count % n_steps), lr_K, Passes(n_items))
         count += 1
 
     return step

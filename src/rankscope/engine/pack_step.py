@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rankscope.engine.pack import Pack
+from rankscope.engine.passes import WHOLE, Passes
 from rankscope.engine.row_adamw import Moments, RowSettings, adamw_rows_, clip_rows_
 from rankscope.lm.decoder import Decoder, Kept
 
@@ -20,6 +22,8 @@ class PackBatch:
     tokens: Int[Tensor, "*K N T"]
     predicts: Bool[Tensor, "*K N T"]
     """True at positions whose next token is part of the loss."""
+    length_N: Int[np.ndarray, " N"]
+    """Tokens that matter of each item, of the row where it has most; descending."""
     teacher_PV: Float[Tensor, "P V"] | None = None
     """A teacher's log-probabilities at those positions, in order, where the loss is KL(teacher || student)."""
     residual: Float[Tensor, "*K N T D"] | None = None
@@ -32,16 +36,17 @@ class PackBatch:
         return self.tokens.ndim == 2
 
     def part(self, items: slice) -> "PackBatch":
-        """Some of the items of every row."""
+        """Some of the items of every row, trimmed to the longest of them."""
+        width = int(self.length_N[items].max())
         teacher_PV = None
         if self.teacher_PV is not None:
             numbers = torch.full(self.predicts.shape, -1, device=self.predicts.device)
             numbers[self.predicts] = torch.arange(len(self.teacher_PV), device=numbers.device)
-            chosen = numbers[..., items, :]
+            chosen = numbers[..., items, :width]
             teacher_PV = self.teacher_PV[chosen[chosen >= 0]]
-        residual = None if self.residual is None else self.residual[..., items, :, :]
-        tokens, predicts = self.tokens[..., items, :], self.predicts[..., items, :]
-        return PackBatch(tokens, predicts, teacher_PV, residual, self.start_layer)
+        residual = None if self.residual is None else self.residual[..., items, :width, :]
+        tokens, predicts = self.tokens[..., items, :width], self.predicts[..., items, :width]
+        return PackBatch(tokens, predicts, self.length_N[items], teacher_PV, residual, self.start_layer)
 
 
 def row_losses(decoder: Decoder, pack: Pack, batch: PackBatch, n_loss_K: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
@@ -89,16 +94,16 @@ class PackTrainer:
     """Rows whose loss, gradient and weights have been finite so far; the others stay as they are."""
 
     def step_(
-        self, batch: PackBatch, lr_K: Float[Tensor, " K"], micro_batch: int | None = None
+        self, batch: PackBatch, lr_K: Float[Tensor, " K"], passes: Passes = WHOLE
     ) -> tuple[Float[Tensor, " K"], Float[Tensor, " K"]]:
         """Losses before the step, and gradient norms before clipping. A row that is not finite drops out unchanged."""
         self.pack.zero_grad_()
-        n_items = batch.tokens.shape[-2]
         n_loss_K = batch.predicts.flatten(-2).sum(-1).expand(self.pack.n_rows).to(loss_dtype(self.pack))
         loss_K = torch.zeros_like(n_loss_K)
-        for first in range(0, n_items, micro_batch or n_items):
-            items = slice(first, first + (micro_batch or n_items))
-            part_K = row_losses(self.decoder, self.pack, batch if micro_batch is None else batch.part(items), n_loss_K)
+        slices = passes.of(batch.length_N)
+        for items in slices:
+            part = batch if len(slices) == 1 else batch.part(items)
+            part_K = row_losses(self.decoder, self.pack, part, n_loss_K)
             self.pack.add_gradients_(part_K.sum())
             loss_K += part_K.detach()
         norm_K = torch.zeros_like(loss_K)

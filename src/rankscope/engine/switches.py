@@ -17,6 +17,8 @@ class Switches:
     """Adapted maps by the hand-written forward and backward, not as three maps for autograd."""
     stop: bool = True
     """Backward ends at the lowest adapted site, since nothing below it asks for a gradient."""
+    by_length: bool = True
+    """Items of like length go through together, in a pass of their own where that saves padding."""
 
 
 ALL_ON = Switches()

@@ -29,6 +29,8 @@ from rankscope.tasks.encoded import EncodedItems
 Control = Literal["energy", "random", "bottom", "rescaled", "sensitivity", "global", "noise"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
 EVERY_K_UP_TO = 16
+EIGHTHS = (10, 12, 14, 16)
+"""Budgets between a power of two from 8 on and the next, in eighths of it: steps of a quarter at most."""
 LEVEL = 0.95
 """Two-sided: an adapter has a gain where its lower 97.5 % bound over items is above 0."""
 MIN_SEEDS = 5
@@ -52,14 +54,15 @@ class TruncationCurve:
 
 
 def k_grid(rank: int) -> tuple[int, ...]:
-    """Budgets to try: every k up to the rank, or 0 to 8, powers of two and the rank when it exceeds 16.
+    """Budgets to try: every k up to a rank of 16, else 0 to 8, then four in every doubling, and the rank itself.
 
-    On the coarse grid a functional rank above 8 is the smallest *tried* k, an upper end of the true one.
+    On the coarse grid (8 10 12 14 16 20 24 28 32 40 ...) a functional rank above 8 is the smallest *tried* k; the
+    true one may be up to a fifth smaller.
     """
     if rank <= EVERY_K_UP_TO:
         return tuple(range(rank + 1))
-    powers = tuple(2**n for n in range(4, rank.bit_length()) if 2**n < rank)
-    return (*range(9), *powers, rank)
+    coarse = (eighths * 2 ** (n - 3) for n in range(3, rank.bit_length()) for eighths in EIGHTHS)
+    return (*range(9), *(k for k in coarse if k < rank), rank)
 
 
 def truncation_curves(
@@ -296,7 +299,8 @@ def functional_rank(
 
     A seed whose gain has a lower 97.5 % bound over items (t) not above 0 counts as rank 0; no_gain says that the
     median seed does. The interval of the median over seeds is distribution-free: the narrowest pair of order
-    statistics that holds it with 95 %; at 5 seeds the whole range, 93.75 %; below 5 seeds None.
+    statistics that holds it with 95 %; at 5 seeds the whole range, 93.75 %; below 5 seeds None. Its low end reaches
+    down to the smallest k that the budgets tried leave open.
     Raises: BadInput when `energy` is missing, a curve lacks k = 0, or shapes disagree.
     """
     _check_curves(curves, reference_N, q)
@@ -312,7 +316,7 @@ def functional_rank(
         no_gain=median == 0,
         median=median,
         by_seed=by_seed,
-        low=low,
+        low=None if low is None else _least_open(energy.ks, low),
         high=high,
         global_mean=None if budget is None else float(np.median(smallest_budgets(budget, reference_N, q))),
         curve=tuple(
@@ -321,6 +325,11 @@ def functional_rank(
             for point in _points(name, curve, reference_N, whole if median > 0 else 0.0)
         ),
     )
+
+
+def _least_open(ks: Sequence[float], rank: float) -> float:
+    """The smallest rank that may have been needed when `rank` is the first of the budgets tried that was enough."""
+    return min(rank, max((k + 1 for k in ks if k < rank), default=rank))
 
 
 def _check_curves(curves: Mapping[Control, TruncationCurve], reference_N: np.ndarray, q: float) -> None:

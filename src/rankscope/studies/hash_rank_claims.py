@@ -225,7 +225,7 @@ def ratio_card(claim: RatioClaim, evidence: Evidence, mode: str, command: str) -
 
 
 def _decider(primary: str) -> str:
-    return f"Decided at {primary}." if primary else "No placement can be told."
+    return f"First placement that can be told: {primary}." if primary else "No placement can be told."
 
 
 def same_task_twice(claim: RatioClaim, evidence: Evidence) -> Ratio | None:
@@ -354,10 +354,11 @@ def lora_verdict(gain: Interval) -> str:
 def _limits(evidence: Evidence, mode: str) -> tuple[str, ...]:
     some = next(pair for pair in pairs_of(evidence, mode).values())[0]
     flags = (f"{skill.name}: {flag}" for skill in evidence.skills if skill.mode == mode for flag in skill.flags)
+    further = ("Learning rates of the further levels are those tuned at the middle one.",)
     return (
         f"One base that knows one-hop lookup and nothing else; {mode} mode; {some.budget}.",
         "HashHop is judged on items that end at a leaf, as HashChain always does: seeing it can replace counting.",
         "Required rank is an upper bound set by this optimiser and budget: more steps may need less rank.",
-        "Learning rates of the further levels are those tuned at the middle one.",
+        *(further if set(pairs_of(evidence, mode)) - set(PRIMARY) else ()),
         *flags,
     )

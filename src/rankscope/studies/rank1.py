@@ -44,6 +44,10 @@ class Form:
     tuned_by: str | None
     """Tuning run that the rates come from; None for a tuning run."""
     placements: tuple[str, ...] = tuple(PLACEMENTS)
+    dense: bool = True
+    """Whether all maps are trained at full rank too."""
+    controls_in_full: bool = True
+    """Whether controls are fully fine-tuned too."""
 
 
 def _steps(n_steps: int, batch_size: int) -> Budget:
@@ -51,12 +55,16 @@ def _steps(n_steps: int, batch_size: int) -> Budget:
 
 
 LONG, SHORT = _steps(800, 64), _steps(200, 32)
+CORE_PLACES = (ALL_MAPS, "MLP", "attention")
 FORMS = {
     "full": Form((1, 4, 16), SEEDS, 200, 500, LONG, "rank1:tune"),
-    "quick": Form((1, 16), (11,), 60, 200, SHORT, "rank1:tune", (ALL_MAPS, "MLP", "attention")),
+    "core": Form((1, 16), SEEDS, 200, 500, LONG, "rank1:tune_core", CORE_PLACES, dense=False, controls_in_full=False),
+    "quick": Form((1, 16), (11,), 60, 200, SHORT, "rank1:tune", CORE_PLACES),
     "smoke": Form((1, 2), (21,), 20, 40, _steps(4, 16), "rank1:tune", (ALL_MAPS, "MLP")),
     "tune": Form((1, 4, 16), TUNING_SEEDS, 100, 500, LONG, None),
+    "tune_core": Form((1, 16), TUNING_SEEDS, 100, 500, LONG, None, CORE_PLACES, dense=False),
 }
+"""`core` is the part of `full` that the claims need; what it trains, `full` does not train again."""
 START_RATES = {"rank 1": 1.6e-2, "rank 4": 1e-2, "rank 16": 8e-3, "dense": 2e-3, "full": 2e-3}
 """Where tuning starts, and what an untuned study uses."""
 
@@ -80,25 +88,21 @@ def _scored(name: str) -> str:
     return "reasoning:wrong=0" if name == MIX else f"reasoning:skill={name},wrong=0"
 
 
-def _arms(ranks: tuple[int, ...], place: str) -> tuple[ArmSpec, ...]:
+def _arms(form: Form, place: str) -> tuple[ArmSpec, ...]:
     sites = PLACEMENTS[place]
-    dense = (DenseSpec(placement=sites),) if place == ALL_MAPS else ()
+    ranks = form.ranks if place == ALL_MAPS else (min(form.ranks),)
+    dense = (DenseSpec(placement=sites),) if place == ALL_MAPS and form.dense else ()
     return (*(LoraSpec(rank=rank, placement=sites) for rank in ranks), *dense, FullSpec())
 
 
 def _skills(form: Form) -> tuple[SkillPlan, ...]:
-    least = (min(form.ranks),)
-    mixed = [
-        _skill(form, MIX, place, _scored(MIX), _arms(form.ranks if place == ALL_MAPS else least, place))
-        for place in form.placements
-    ]
+    mixed = [_skill(form, MIX, place, _scored(MIX), _arms(form, place)) for place in form.placements]
     if form.tuned_by is None:
         return tuple(mixed)
-    alone = [_skill(form, name, ALL_MAPS, _scored(name), _arms(form.ranks, ALL_MAPS)) for name in SKILLS]
+    alone = [_skill(form, name, ALL_MAPS, _scored(name), _arms(form, ALL_MAPS)) for name in SKILLS]
+    trained = (LoraSpec(rank=min(form.ranks)), *((FullSpec(),) if form.controls_in_full else ()))
     controls = [
-        _skill(form, MIX, name, _scored(MIX), (LoraSpec(rank=least[0]), FullSpec()), task).override(
-            mode="control", tuned_as=TASK, descriptive=True
-        )
+        _skill(form, MIX, name, _scored(MIX), trained, task).override(mode="control", tuned_as=TASK, descriptive=True)
         for name, task in CONTROLS.items()
     ]
     return (*mixed, *alone, *controls)

@@ -11,29 +11,38 @@ from torch import Tensor
 
 from rankscope.base.errors import BadInput
 from rankscope.base.seeds import numpy_stream
+from rankscope.engine.passes import Passes
 from rankscope.tasks.encoded import EncodedItems
 from rankscope.train.cell import Budget
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Tokens of one step, trimmed to its longest item, and where its loss is."""
+    """Tokens of one step, its longest item first and trimmed to it, and where the loss is."""
 
     tokens_NT: Int[Tensor, "N T"]
     predicts_NT: Bool[Tensor, "N T"]
     """True at positions whose next token is in the loss: the completion, and padding where the items ask for that."""
     rows_N: Int[np.ndarray, " N"]
     """Which of the items these are."""
+    length_N: Int[np.ndarray, " N"]
+    """Tokens of each item that matter, descending: its own, or all where the loss is on padding too."""
 
-    def parts(self, n_items: int | None) -> Iterator[tuple["Batch", float | None]]:
-        """Pieces of that many items, each with its share of the loss's positions; the whole, without one, for None."""
-        if n_items is None or n_items >= len(self.rows_N):
+    def parts(self, passes: Passes) -> Iterator[tuple["Batch", float | None]]:
+        """Its passes, each with its share of the loss's positions; the whole, without one, where there is only one."""
+        slices = passes.of(self.length_N)
+        if len(slices) == 1:
             yield self, None
             return
-        for first in range(0, len(self.rows_N), n_items):
-            some = slice(first, first + n_items)
-            part = Batch(self.tokens_NT[some], self.predicts_NT[some], self.rows_N[some])
+        for some in slices:
+            part = self.part(some)
             yield part, int(part.predicts_NT.sum()) / int(self.predicts_NT.sum())
+
+    def part(self, items: slice) -> "Batch":
+        """Some of the items, trimmed to the longest of them."""
+        width = int(self.length_N[items].max())
+        tokens_NT, predicts_NT = (whole_NT[items, :width] for whole_NT in (self.tokens_NT, self.predicts_NT))
+        return Batch(tokens_NT, predicts_NT, self.rows_N[items], self.length_N[items])
 
 
 @lru_cache(maxsize=4)
@@ -52,13 +61,15 @@ def batch_rows(budget: Budget, order_seed: int, step: int) -> Int[np.ndarray, " 
 
 def batch_of(items: EncodedItems, rows_N: Int[np.ndarray, " N"], device: torch.device) -> Batch:
     """The given items as a batch on the device."""
-    width = int(items.n_tokens_N[rows_N].max())
+    rows_N = rows_N[np.argsort(-items.n_tokens_N[rows_N], kind="stable")]
+    width = int(items.n_tokens_N[rows_N[0]])
     predicts_NT = np.zeros((len(rows_N), width), dtype=bool)
     at_T = np.arange(1, width)
     is_before_end = items.loss_on_padding | (at_T < items.n_tokens_N[rows_N, None])
     predicts_NT[:, :-1] = (at_T >= items.n_prompt_N[rows_N, None]) & is_before_end
     tokens_NT = torch.from_numpy(items.tokens_NT[rows_N, :width].astype(np.int64))
-    return Batch(tokens_NT.to(device), torch.from_numpy(predicts_NT).to(device), rows_N)
+    length_N = np.full(len(rows_N), width) if items.loss_on_padding else items.n_tokens_N[rows_N]
+    return Batch(tokens_NT.to(device), torch.from_numpy(predicts_NT).to(device), rows_N, length_N)
 
 
 def batch_stream(items: EncodedItems, budget: Budget, order_seed: int, device: torch.device) -> Callable[[int], Batch]:

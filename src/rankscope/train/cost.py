@@ -12,7 +12,7 @@ from rankscope.tasks.encoded import EncodedItems
 from rankscope.train.batches import batch_of
 from rankscope.train.cell import Cell
 from rankscope.train.job import Job
-from rankscope.train.kinds import AskedKind, build_arm_of, resolve_kind
+from rankscope.train.kinds import AskedKind, build_arm_of, passes_of, resolve_kind
 from rankscope.train.materials import Materials, first_items
 from rankscope.train.objective import objective_of
 from rankscope.train.packed import Member, build_pack, pack_batches
@@ -43,13 +43,14 @@ def measure_step_seconds(
     batch = batch_of(items, torch.arange(len(items)).numpy(), torch.device(device))
     kind = resolve_kind(executor, base, cell)
     arm = build_arm_of(kind, base, cell)
+    passes = passes_of(kind, torch.device(device), job.micro_batch)
     optimiser = torch.optim.AdamW(list(arm.parameters.values()), lr=cell.optimiser.lr)
     with objective_of(base, items) as loss_of:
 
         def step() -> None:
             optimiser.zero_grad()
             precision = reference_precision(kind, cell, torch.device(device))
-            loss = add_gradients(arm, batch, loss_of, precision, job.micro_batch)
+            loss = add_gradients(arm, batch, loss_of, precision, passes)
             optimiser.step()
             loss.item()
 
@@ -61,11 +62,12 @@ def _pack_step_seconds(job: Job, base: Base, items: EncodedItems, device: torch.
     short = [cell.override(budget=budget) for cell in job.cells]
     members = [Member(Materials(cell, "", base, items), Path()) for cell in short]
     trainer, rows = build_pack(members, device)
+    passes = passes_of("packed", device, job.micro_batch)
     lr_K = torch.full((len(rows),), job.cells[0].optimiser.lr, dtype=torch.float64, device=device)
     with pack_batches(rows, device) as batch_at:
 
         def step() -> None:
-            trainer.step_(batch_at(0), lr_K, job.micro_batch)[0].tolist()
+            trainer.step_(batch_at(0), lr_K, passes)[0].tolist()
 
         return _median_seconds(step, n_steps)
 

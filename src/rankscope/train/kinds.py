@@ -5,7 +5,10 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+import torch
+
 from rankscope.base.precision import FP32, PrecisionPlan
+from rankscope.engine.passes import Passes
 from rankscope.engine.prefix import KEPT_BYTES, MEMORY_BYTES, RECENT, PrefixCache, prefix_bytes
 from rankscope.engine.switches import ALL_ON, Switches
 from rankscope.lm.bases import Base
@@ -43,6 +46,14 @@ def build_arm_of(
     if kind == "loop":
         return build_loop_arm(base, cell.arm, cell.seeds.init, prefix, switches, PrecisionPlan.of(cell.precision))
     return build_arm(base, cell.arm, cell.seeds.init)
+
+
+def passes_of(
+    kind: ExecutorKind | Literal["packed"], device: torch.device, most_items: int | None, switches: Switches = ALL_ON
+) -> Passes:
+    """How a step's batch goes through: our decoder cuts by length too, but not on an accelerator."""
+    by_length = switches.by_length and kind != "reference" and device.type == "cpu"
+    return Passes(most_items, by_length)
 
 
 def prefixes_of(together: Sequence[Materials], folder: Path, switches: Switches = ALL_ON) -> dict[str, PrefixCache]:

@@ -6,6 +6,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -25,7 +26,7 @@ from rankscope.train.arms import initial_adapter
 from rankscope.train.batches import Batch, batch_stream
 from rankscope.train.cell import Cell, LoraSpec
 from rankscope.train.events import Diverged, Event, Finished, Progress
-from rankscope.train.kinds import NO_PREFIXES, in_full_precision, prefixes_of
+from rankscope.train.kinds import NO_PREFIXES, in_full_precision, passes_of, prefixes_of
 from rankscope.train.materials import Materials
 from rankscope.train.pack_checkpoint import PackProgress, read_pack_checkpoint, write_pack_checkpoint
 from rankscope.train.schedule import lr_at
@@ -119,7 +120,7 @@ def _stream_of(member: Member) -> tuple[str, int]:
 
 @torch.no_grad()
 def _seen(batch: Batch, targets: Targets | None, prefix: PrefixCache | None) -> PackBatch:
-    found = PackBatch(batch.tokens_NT, batch.predicts_NT, None if targets is None else targets(batch))
+    found = PackBatch(batch.tokens_NT, batch.predicts_NT, batch.length_N, None if targets is None else targets(batch))
     if prefix is None:
         return found
     return replace(found, residual=prefix.residual(batch.rows_N, batch.tokens_NT), start_layer=prefix.layer)
@@ -137,6 +138,7 @@ def _stacked(batches: Sequence[PackBatch]) -> PackBatch:
     return PackBatch(
         stacked([batch.tokens for batch in batches]),
         stacked([batch.predicts for batch in batches]),
+        np.max([batch.length_N for batch in batches], axis=0),
         torch.cat(teachers) if teachers else None,
         stacked(residuals) if residuals else None,
         batches[0].start_layer,
@@ -197,6 +199,7 @@ def train_pack(
     more; the others are not touched by it. A member that is finished already is trained along and not written.
     """
     device, n_steps = torch.device(settings.device), members[0].cell.budget.n_steps
+    passes = passes_of("packed", device, micro_batch, settings.switches)
     early_step = early_step_of(n_steps, settings.early_frac)
     trainer, rows = build_pack(members, device)
     keys = [member.materials.key for member in rows]
@@ -214,7 +217,7 @@ def train_pack(
         while step < n_steps and len(died_at) < len(rows):
             rates = [lr_at(step, n_steps, member.cell.optimiser) for member in rows]
             lr_K = torch.tensor(rates, dtype=torch.float64, device=device)
-            loss_K, norm_K = trainer.step_(batch_at(step), lr_K, micro_batch)
+            loss_K, norm_K = trainer.step_(batch_at(step), lr_K, passes)
             dead = [slot for slot, lives in enumerate(trainer.alive_K.tolist()) if not lives]
             died_at |= {slot: step for slot in dead if slot not in died_at}
             step += 1

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from rankscope.base.atomic import write_json
 from rankscope.base.precision import PrecisionPlan
+from rankscope.engine.passes import WHOLE, Passes
 from rankscope.engine.switches import ALL_ON, Switches
 from rankscope.runs.folder import write_done
 from rankscope.runs.metrics import MetricsLog
@@ -20,7 +21,7 @@ from rankscope.train.batches import Batch, batch_stream
 from rankscope.train.cell import Cell
 from rankscope.train.checkpoint import Progressed, read_checkpoint, write_checkpoint
 from rankscope.train.events import Diverged, Event, Finished, Progress
-from rankscope.train.kinds import AskedKind, ExecutorKind, build_arm_of, in_full_precision, prefix_of
+from rankscope.train.kinds import AskedKind, ExecutorKind, build_arm_of, in_full_precision, passes_of, prefix_of
 from rankscope.train.materials import Materials
 from rankscope.train.objective import Loss, objective_of
 from rankscope.train.schedule import lr_at
@@ -57,7 +58,7 @@ def train_cell(
 ) -> Iterator[Event]:
     """Trains a cell from its checkpoint, or from the start, until `done.json` stands in its folder.
 
-    A step takes its batch in passes of `micro_batch` items, or at once.
+    A step takes its batch in passes of at most `micro_batch` items.
     On the CPU, everything that `done.json` hashes is a function of the materials, the kind, `micro_batch`,
     `early_frac`, `log_every`, the machine and the number of threads alone: an interrupted and resumed training leaves
     the same bytes as an uninterrupted one. On an accelerator the order of sums may differ from run to run, and so may
@@ -68,6 +69,7 @@ def train_cell(
     device, n_steps = torch.device(settings.device), cell.budget.n_steps
     early_step = early_step_of(n_steps, settings.early_frac)
 
+    passes = passes_of(kind, device, micro_batch, settings.switches)
     prefix = prefix_of(materials, folder.parent / PREFIX, settings.switches) if kind == "loop" else None
     arm = build_arm_of(kind, base, cell, prefix, settings.switches)
     parameters = list(arm.parameters.values())
@@ -94,7 +96,7 @@ def train_cell(
                 group["lr"] = lr
             optimiser.zero_grad()
             with dropout_stream(arm, cell.seeds.dropout, step):
-                loss = add_gradients(arm, batch_at(step), loss_of, reference_precision(kind, cell, device), micro_batch)
+                loss = add_gradients(arm, batch_at(step), loss_of, reference_precision(kind, cell, device), passes)
             grad_norm = torch.nn.utils.clip_grad_norm_(parameters, spec.clip)
             finite = bool(torch.isfinite(loss) & torch.isfinite(grad_norm))
             if not finite:
@@ -125,11 +127,11 @@ def train_cell(
 
 
 def add_gradients(
-    arm: Arm, batch: Batch, loss_of: Loss, precision: AbstractContextManager[object], micro_batch: int | None = None
+    arm: Arm, batch: Batch, loss_of: Loss, precision: AbstractContextManager[object], passes: Passes = WHOLE
 ) -> Float[Tensor, ""]:
     """Adds the batch's gradients to the arm's parameters, one pass after the other, and returns the loss."""
     total: Tensor | None = None
-    for part, share in batch.parts(micro_batch):
+    for part, share in batch.parts(passes):
         with precision:
             loss = loss_of(arm.model, part)
         if share is not None:

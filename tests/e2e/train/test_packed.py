@@ -9,6 +9,7 @@ import torch
 from fp64 import computing_in_fp64
 
 from rankscope.adapters.read import read_adapter
+from rankscope.engine.passes import WHOLE, Passes
 from rankscope.lm.bases import load_base
 from rankscope.lm.read_decoder import read_decoder
 from rankscope.train import packed
@@ -90,14 +91,21 @@ def alone(member):
     return losses, {name: tensor.detach() for name, tensor in arm.parameters.items()}
 
 
-def run(trainer, rows, steps, micro_batch=None, prefixes=NO_PREFIXES):
+HOW = (WHOLE, Passes(3), Passes(by_length=True), Passes(3, by_length=True))
+
+
+@pytest.fixture(autouse=True)
+def every_length_apart(monkeypatch):
+    """The items here are short: cut them where it saves a single token."""
+    monkeypatch.setattr("rankscope.engine.passes.PASS_TOKENS", 0)
+
+
+def run(trainer, rows, steps, passes=WHOLE, prefixes=NO_PREFIXES):
     losses, device = [], trainer.pack.buckets[0].theta_KP.device
     with pack_batches(rows, device, prefixes) as batch_at:
         for step in steps:
             rates = [lr_at(step, N_STEPS, member.cell.optimiser) for member in rows]
-            loss_K, _ = trainer.step_(
-                batch_at(step), torch.tensor(rates, dtype=torch.float64, device=device), micro_batch
-            )
+            loss_K, _ = trainer.step_(batch_at(step), torch.tensor(rates, dtype=torch.float64, device=device), passes)
             losses.append(loss_K.tolist())
     return np.array(losses)
 
@@ -112,12 +120,12 @@ def check_against_the_reference(members, losses, trainer, rows):
     assert len(rows) == len(members)
 
 
-@pytest.mark.parametrize("micro_batch", [None, 3])
+@pytest.mark.parametrize("passes", HOW)
 @pytest.mark.parametrize(("specs", "seeds"), [(SPECS, (0,)), (SPECS[:3], (0, 1)), (SPECS[2:3], (0,))])
-def test_fifty_steps_of_every_row_are_the_references(tiny_model_folder, tmp_path, device, specs, seeds, micro_batch):
+def test_fifty_steps_of_every_row_are_the_references(tiny_model_folder, tmp_path, device, specs, seeds, passes):
     members = members_of(cells_of(tiny_model_folder("gpt2"), specs, seeds), tmp_path, device)
     trainer, rows = build_pack(members, device)
-    check_against_the_reference(members, run(trainer, rows, range(N_STEPS), micro_batch), trainer, rows)
+    check_against_the_reference(members, run(trainer, rows, range(N_STEPS), passes), trainer, rows)
 
 
 @pytest.mark.parametrize("family", ["llama", "qwen2", "mistral"])
@@ -134,9 +142,9 @@ def test_so_they_are_for_rotary_families(tiny_model_folder, tmp_path, device, mo
         check_against_the_reference(members, losses, trainer, rows)
 
 
-@pytest.mark.parametrize("micro_batch", [None, 3])
+@pytest.mark.parametrize("passes", HOW)
 @pytest.mark.parametrize("seeds", [(0,), (0, 1)])
-def test_a_pack_reads_its_prefix_from_the_cache(tiny_model_folder, tmp_path, device, seeds, micro_batch):
+def test_a_pack_reads_its_prefix_from_the_cache(tiny_model_folder, tmp_path, device, seeds, passes):
     """Rows with batches of their own have a cache of their own."""
     cells = cells_of(tiny_model_folder("gpt2"), SPECS[2:3], seeds, n_items=8 * N_STEPS // 2)
     cells = [cell.override(budget=cell.budget.model_dump() | {"n_epochs": 2}) for cell in cells]
@@ -146,7 +154,7 @@ def test_a_pack_reads_its_prefix_from_the_cache(tiny_model_folder, tmp_path, dev
     ends = []
     for used in (NO_PREFIXES, prefixes):
         trainer, rows = build_pack(members, device)
-        ends.append((run(trainer, rows, range(N_STEPS), micro_batch, used), trainer.pack.buckets[0].theta_KP))
+        ends.append((run(trainer, rows, range(N_STEPS), passes, used), trainer.pack.buckets[0].theta_KP))
     np.testing.assert_allclose(ends[1][0], ends[0][0], rtol=0, atol=1e-11)
     torch.testing.assert_close(ends[1][1], ends[0][1], rtol=0, atol=1e-11)
 

@@ -119,8 +119,9 @@ def test_global_budget_and_controls_stand_beside() -> None:
 def test_grid_is_every_k_or_powers_of_two() -> None:
     assert k_grid(3) == (0, 1, 2, 3)
     assert k_grid(16) == tuple(range(17))
-    assert k_grid(48) == (*range(9), 16, 32, 48)
-    assert k_grid(64) == (*range(9), 16, 32, 64)
+    assert k_grid(17) == (*range(9), 10, 12, 14, 16, 17)
+    assert k_grid(48) == (*range(9), 10, 12, 14, 16, 20, 24, 28, 32, 40, 48)
+    assert k_grid(64) == (*range(9), 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64)
 
 
 def test_bad_curves_are_refused() -> None:

@@ -130,7 +130,7 @@ def test_another_placement_can_veto_and_the_first_that_can_be_told_decides():
     limited = {"need": required(8, None, "placement-limited")}
     moved = cards([*twins(limited, limited, ("c_proj",)), *twins({}, HALF, ("all maps", "attention"))])
     assert moved[REQUIRED].verdict == "supported"
-    assert moved[REQUIRED].because.startswith("Decided at all maps.")
+    assert moved[REQUIRED].because.startswith("First placement that can be told: all maps.")
     assert "c_proj can not be told (HashHop, c_proj placement-limited" in moved[REQUIRED].because
     nowhere = cards(twins(limited, limited))[REQUIRED]
     assert (nowhere.verdict, nowhere.p_value) == ("undecided", None)

@@ -45,7 +45,7 @@ def test_kept_values_are_what_autograd_keeps(family):
     predicts = torch.zeros_like(tokens, dtype=torch.bool)
     predicts[:, :-1] = True  # the last block is not trimmed either
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        loss = answer_loss(arm.model, Batch(tokens, predicts, np.arange(N_ITEMS)))
+        loss = answer_loss(arm.model, Batch(tokens, predicts, np.arange(N_ITEMS), np.full(N_ITEMS, N_TOKENS)))
     n_logits = N_ITEMS * (N_TOKENS - 1) * SIZE
     assert loss.requires_grad
     found = (sum(kept.values()) - n_logits) / (N_ITEMS * N_TOKENS)

@@ -4,6 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rankscope.engine.passes import Passes
 from rankscope.lm.bases import load_base
 from rankscope.tasks.catalog import load_items
 from rankscope.train.batches import batch_of
@@ -52,7 +53,7 @@ def test_an_items_draw_is_the_same_in_every_batch() -> None:
     with teacher_targets(base, items) as targets:
         assert targets is not None
         whole = batch_of(items, np.arange(8), CPU)
-        pieces = [targets(part) for part, _ in whole.parts(3)]
+        pieces = [targets(part) for part, _ in whole.parts(Passes(3))]
         torch.testing.assert_close(torch.cat(pieces), targets(whole), rtol=1e-5, atol=1e-6)
         turned = targets(batch_of(items, np.arange(8)[::-1].copy(), CPU))
     n_each = whole.predicts_NT.sum(1).tolist()

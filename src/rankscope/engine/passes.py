@@ -1,0 +1,47 @@
+"""How a step's batch goes through: in one pass, in passes that fit into memory, in passes of like length."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Int
+
+PASS_TOKENS = 128
+"""What one more pass costs, in tokens: a split that saves no more padding than this is left."""
+
+
+@dataclass(frozen=True)
+class Passes:
+    """How to cut a batch whose items stand in order of length, the longest first."""
+
+    most_items: int | None = None
+    """Items that a pass may take; None for as many as there are."""
+    by_length: bool = False
+    """Whether to cut further where shorter items would be read with much padding."""
+
+    def of(self, length_N: Int[np.ndarray, " N"]) -> list[slice]:
+        """The passes, in order: all items once. With `by_length` those of the least cost, else equal ones."""
+        n_items = len(length_N)
+        most = min(self.most_items or n_items, n_items)
+        if not self.by_length:
+            return [slice(first, min(first + most, n_items)) for first in range(0, n_items, most)]
+        return _cheapest(length_N, most)
+
+
+WHOLE = Passes()
+
+
+def _cheapest(length_N: Int[np.ndarray, " N"], most: int) -> list[slice]:
+    """By dynamic programming over where the last pass begins; a pass costs its items times the longest's tokens."""
+    n_items = len(length_N)
+    cost_N = np.zeros(n_items + 1)
+    begin_N = np.zeros(n_items + 1, dtype=int)
+    for end in range(1, n_items + 1):
+        first_M = np.arange(max(0, end - most), end)
+        cost_M = cost_N[first_M] + (end - first_M) * length_N[first_M] + PASS_TOKENS
+        best = int(cost_M.argmin())
+        begin_N[end], cost_N[end] = first_M[best], cost_M[best]
+    found, end = [], n_items
+    while end > 0:
+        found.append(slice(int(begin_N[end]), end))
+        end = int(begin_N[end])
+    return found[::-1]
