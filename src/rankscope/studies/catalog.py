@@ -68,7 +68,7 @@ STUDIES = {
         RankStudy(
             "rank1",
             "How much of full fine-tuning does a rank-1 adapter recover on reasoning, as arXiv 2511.06739 has it?",
-            ("full", "quick", "smoke", "tune"),
+            tuple(rank1.FORMS),
             rank1.plan,
             rank1_claims,
             lambda found: rank1_answer(found.skills, found.claims),
