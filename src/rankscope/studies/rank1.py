@@ -58,11 +58,11 @@ LONG, SHORT = _steps(800, 64), _steps(200, 32)
 CORE_PLACES = (ALL_MAPS, "MLP", "attention")
 FORMS = {
     "full": Form((1, 4, 16), SEEDS, 200, 500, LONG, "rank1:tune"),
-    "core": Form((1, 16), SEEDS, 200, 500, LONG, "rank1:tune_core", CORE_PLACES, dense=False, controls_in_full=False),
+    "core": Form((1,), SEEDS, 200, 500, LONG, "rank1:tune_core", CORE_PLACES, dense=False, controls_in_full=False),
     "quick": Form((1, 16), (11,), 60, 200, SHORT, "rank1:tune", CORE_PLACES),
     "smoke": Form((1, 2), (21,), 20, 40, _steps(4, 16), "rank1:tune", (ALL_MAPS, "MLP")),
     "tune": Form((1, 4, 16), TUNING_SEEDS, 100, 500, LONG, None),
-    "tune_core": Form((1, 16), TUNING_SEEDS, 100, 500, LONG, None, CORE_PLACES, dense=False),
+    "tune_core": Form((1,), TUNING_SEEDS, 100, 500, LONG, None, CORE_PLACES, dense=False),
 }
 """`core` is the part of `full` that the claims need; what it trains, `full` does not train again."""
 START_RATES = {"rank 1": 1.6e-2, "rank 4": 1e-2, "rank 16": 8e-3, "dense": 2e-3, "full": 2e-3}
