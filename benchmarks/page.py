@@ -34,8 +34,10 @@ def main() -> None:
         FIGURE.write_text(_figure(engine), encoding="utf-8")
     if study:
         parts += [_study_table(study)]
-    if precision := _read(HERE / "results" / "precision.json"):
-        parts += [_precision_table(precision)]
+    made = {"by_length": _lengths_table, "precision": _precision_table, "capture": _capture_table}
+    for name, table in made.items():
+        if found := _read(HERE / "results" / f"{name}.json"):
+            parts += [table(found)]
     before, rest = PAGE.read_text(encoding="utf-8").split(BEGIN)
     after = rest.split(END)[1]
     PAGE.write_text("\n\n".join([before + BEGIN, *parts, END]) + after, encoding="utf-8")
@@ -144,6 +146,43 @@ def _precision_table(found: Found) -> str:
         off = row["difference"]
         span = f"{100 * off['estimate']:+.1f} ({100 * off['low']:+.1f} to {100 * off['high']:+.1f})"
         lines.append(f"| {row['skill']} | {row['arm']} | {row['fp32']:.1%} | {row['bf16']:.1%} | {span} |")
+    return "\n".join(lines)
+
+
+def _lengths_table(found: Found) -> str:
+    lines = [
+        "### Passes of like length",
+        "",
+        f"{_where(found['facts'])} Seconds of loss and gradients of a batch: at once, and cut by length.",
+        "",
+        "| base | items | arm | tokens at once | cut | passes | s at once | s cut | ratio (quartiles) |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in found["rows"]:
+        lines.append(
+            f"| {row['base'].removesuffix(' all maps')} | {row['n_items']} of `{row['task']}` | {row['arm']} | "
+            f"{row['tokens_whole']:,.0f} | {row['tokens_by_length']:,.0f} | {row['passes']:g} | "
+            f"{row['seconds_whole']:.3f} | {row['seconds_by_length']:.3f} | {row['ratio']:.2f} "
+            f"({row['low']:.2f} to {row['high']:.2f}) |"
+        )
+    return "\n".join(lines)
+
+
+def _capture_table(found: Found) -> str:
+    lines = [
+        "### Recording an adapter's state",
+        "",
+        f"{_where(found['facts'])} Rank {found['rank']} on all maps; seconds of a batch, ratios within a turn to the "
+        "forward pass of the same adapted model with its head, as scoring runs it, and without, as recording does.",
+        "",
+        "| case | arm | tokens | columns | s | to the pass with head | without |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for row in found["rows"]:
+        lines.append(
+            f"| {row['case']} | {row['arm']} | {row['n_tokens']:,} | {row['n_columns']} | {row['seconds']:.3f} | "
+            f"{row['ratio_to_forward']:.2f} | {row['ratio_to_bare']:.2f} |"
+        )
     return "\n".join(lines)
 
 
