@@ -150,40 +150,30 @@ def _precision_table(found: Found) -> str:
 
 
 def _lengths_table(found: Found) -> str:
-    lines = [
-        "### Passes of like length",
-        "",
-        f"{_where(found['facts'])} Seconds of loss and gradients of a batch: at once, and cut by length.",
-        "",
-        "| base | items | arm | tokens at once | cut | passes | s at once | s cut | ratio (quartiles) |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for row in found["rows"]:
-        lines.append(
-            f"| {row['base'].removesuffix(' all maps')} | {row['n_items']} of `{row['task']}` | {row['arm']} | "
-            f"{row['tokens_whole']:,.0f} | {row['tokens_by_length']:,.0f} | {row['passes']:g} | "
-            f"{row['seconds_whole']:.3f} | {row['seconds_by_length']:.3f} | {row['ratio']:.2f} "
-            f"({row['low']:.2f} to {row['high']:.2f}) |"
-        )
-    return "\n".join(lines)
+    rows = (
+        f"| {row['base'].removesuffix(' all maps')} | {row['n_items']} of `{row['task']}` | {row['arm']} | "
+        f"{row['tokens_whole']:,.0f} | {row['tokens_by_length']:,.0f} | {row['passes']:g} | "
+        f"{row['seconds_whole']:.3f} | {row['seconds_by_length']:.3f} | "
+        f"{row['ratio']:.2f} ({row['low']:.2f} to {row['high']:.2f}) |"
+        for row in found["rows"]
+    )
+    told = f"{_where(found['facts'])} Seconds of loss and gradients of a batch: at once, and cut by length."
+    head = "| base | items | arm | tokens at once | cut | passes | s at once | s cut | ratio (quartiles) |"
+    return "\n".join(["### Passes of like length", "", told, "", head, "|---|---|---|---|---|---|---|---|---|", *rows])
 
 
 def _capture_table(found: Found) -> str:
-    lines = [
-        "### Recording an adapter's state",
-        "",
+    rows = (
+        f"| {row['case']} | {row['arm']} | {row['n_tokens']:,} | {row['n_columns']} | {row['seconds']:.3f} | "
+        f"{row['ratio_to_forward']:.2f} | {row['ratio_to_bare']:.2f} |"
+        for row in found["rows"]
+    )
+    told = (
         f"{_where(found['facts'])} Rank {found['rank']} on all maps; seconds of a batch, ratios within a turn to the "
-        "forward pass of the same adapted model with its head, as scoring runs it, and without, as recording does.",
-        "",
-        "| case | arm | tokens | columns | s | to the pass with head | without |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    for row in found["rows"]:
-        lines.append(
-            f"| {row['case']} | {row['arm']} | {row['n_tokens']:,} | {row['n_columns']} | {row['seconds']:.3f} | "
-            f"{row['ratio_to_forward']:.2f} | {row['ratio_to_bare']:.2f} |"
-        )
-    return "\n".join(lines)
+        "forward pass of the same adapted model with its head, as scoring runs it, and without, as recording does."
+    )
+    head = "| case | arm | tokens | columns | s | to the pass with head | without |"
+    return "\n".join(["### Recording an adapter's state", "", told, "", head, "|---|---|---|---|---|---|---|", *rows])
 
 
 def _figure(engine: list[Found]) -> str:
