@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from rankscope.rank.records import (
     ClaimCard,
     CurvePoint,
@@ -38,6 +40,8 @@ MOST_NAMED = 6
 """More skills than this are counted, not listed."""
 SETTLED = ("estimated", "censored below", "not reached")
 """Verdicts whose set says where the required rank lies, so that two sets may be compared."""
+ASKS_RECOVERY = "reasoning"
+"""The mode of skills that are asked how much of full fine-tuning an adapter recovers, before what rank they need."""
 ASKED_PATH = "asked=path"
 """The knob in a task's name that has each skill write the path it was asked for before its answer."""
 MODE_NOTES = {
@@ -117,14 +121,29 @@ def find_required(skill: SkillFindings, q: float = 0.9) -> RequiredRank | None:
 
 
 def key_tile(skill: SkillFindings) -> Tile:
-    """Required rank of one skill as a key number, with functional rank and run size below."""
+    """Required rank of one skill as a key number, with functional rank and run size below; else what was recovered."""
     required = find_required(skill)
+    if skill.recovery and (required is None or skill.mode == ASKS_RECOVERY):
+        return recovery_tile(skill)
     if required is None:
         return Tile(skill_label(skill), DASH, "required rank", "not asked", "", functional_lines(skill))
     lines = (*functional_lines(skill), f"{size_text(skill)}; {skill.budget}")
     tone = VERDICT_TONES.get(required.verdict, "")
     label = f"required rank, q = {required.q:g}"
     return Tile(skill_label(skill), rank_set(required) or DASH, label, required.verdict, tone, lines, required.sentence)
+
+
+def recovery_tile(skill: SkillFindings) -> Tile:
+    """Recovery of the smallest adapter as a key number, with the scores that it comes from below."""
+    scores = {point.arm: point for point in skill.curve}
+    least = min(skill.recovery, key=lambda one: scores[one.arm].rank or np.inf)
+    asked = f"recovery of {least.arm}, %"
+    reached = (f"{arm} {with_span(scores[arm].score, skill)}" for arm in (least.arm, "full") if arm in scores)
+    lines = (*reached, f"{size_text(skill)}; {skill.budget}")
+    if least.ratio is None:
+        return Tile(skill_label(skill), DASH, asked, "refused", "", lines, least.refused or "")
+    value = f"{percent(least.ratio.estimate)} {span_text(least.ratio, percent)}"
+    return Tile(skill_label(skill), value, asked, "estimated", VERDICT_TONES["estimated"], lines)
 
 
 def functional_lines(skill: SkillFindings) -> tuple[str, ...]:

@@ -90,7 +90,7 @@ FORMS = {
     "smoke": Form(
         (2,), (21,), 40, 100, _steps(4, 32), "hash_rank:tune_quick", levels=FURTHER[:1], beside=EVERY_CONTROL
     ),
-    "difficulty": Form((), PILOT_SEEDS, 1000, 300, LONG, "hash_rank:tune"),
+    "difficulty": Form((), PILOT_SEEDS, 1000, 300, LONG, "hash_rank:tune_all_maps"),
     **{str(form.tuned_by).partition(":")[2]: _tuning(form) for form in STUDIED.values()},
 }
 START_RATES = first_look.START_RATES | {"rank 32": 6e-3, "rank 64": 4e-3}

@@ -72,6 +72,19 @@ def test_key_tiles_leave_out_null_and_planted(full):
     assert tiles[1].lines[0] == "functional rank 2 [2, 4] (rank 32)"
 
 
+def test_a_skill_without_a_required_rank_shows_what_was_recovered(full):
+    skill = full.skills[0]
+    recovered = tuple(one for one in skill.recovery if one.ratio)
+    least = min(recovered, key=lambda one: int(one.arm.removeprefix("rank ")))
+    tile = words.key_tile(skill.override(required=()))
+    assert tile.value == f"{100 * least.ratio.estimate:.1f} [{100 * least.ratio.low:.1f}, {100 * least.ratio.high:.1f}]"
+    assert tile.unit == f"recovery of {least.arm}, %"
+    assert words.key_tile(skill.override(mode="reasoning")).unit == tile.unit
+    refused = least.override(ratio=None, refused="full gains nothing")
+    tile = words.key_tile(skill.override(required=(), recovery=(refused,)))
+    assert (tile.value, tile.badge, tile.title) == ("–", "refused", "full gains nothing")
+
+
 def test_flags_name_their_skills_once(full):
     assert words.all_flags(full) == (
         "Flagged: confounded: one lr for all ranks (HashHop · trace and HashChain · trace).",
