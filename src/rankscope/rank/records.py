@@ -142,7 +142,9 @@ class SkillFindings(Config):
     name: str
     """Short label, such as `HashHop`."""
     task: str
-    """The full task name with knobs."""
+    """The full name, with knobs, of the task that was trained."""
+    scored_as: str | None = None
+    """The task that was scored, where that is another one."""
     mode: str
     """`matched`, `trace`, `direct`, `reasoning`, `control`, `null`, `planted`, `relabel` or `difficulty`."""
     repeats: str = ""

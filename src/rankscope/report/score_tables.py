@@ -31,6 +31,13 @@ OTHER_SCORES = {
 }
 
 
+def task_words(skill: SkillFindings) -> str:
+    """Which task was trained, and which was scored where that is another one."""
+    if skill.scored_as in (None, skill.task):
+        return f"Task: {skill.task}."
+    return f"Trained on {skill.task}, scored on {skill.scored_as}."
+
+
 def score_table(skill: SkillFindings) -> Table:
     """Every score of every arm of one skill, with the base and the chance level in the first rows."""
     columns = (
@@ -43,7 +50,7 @@ def score_table(skill: SkillFindings) -> Table:
         Column("cells", "Cells"),
     )
     rows = (chance_row(skill), base_row(skill), *(arm_row(skill, point) for point in skill.curve))
-    note = f"{size_text(skill)}; {skill.budget}. Task: {skill.task}."
+    note = f"{size_text(skill)}; {skill.budget}. {task_words(skill)}"
     return Table(f"scores-{skill.name}-{skill.mode}", f"All scores of {skill_label(skill)}", columns, rows, note)
 
 

@@ -51,7 +51,8 @@ MODE_NOTES = {
     "trace": "Trace (descriptive): each skill writes its own trace, which differs in length and content.",
     "planted": "Planted: the rank of the update to be learnt is known.",
     "relabel": "Relabel: one-hop lookup whose answers a permutation exchanges; its rank can be turned up at will.",
-    "control": "Control: what is known beforehand, put through the same procedure.",
+    "control": "Control: what is known beforehand, or trained on what lacks the thing asked for, put through the same "
+    "procedure.",
     "difficulty": "Difficulty: base and full fine-tuning alone, to choose levels at which the skills can be compared.",
     "null": "Null: labels are shuffled, so there is nothing to learn but the format.",
 }
@@ -143,7 +144,8 @@ def recovery_tile(skill: SkillFindings) -> Tile:
     if least.ratio is None:
         return Tile(skill_label(skill), DASH, asked, "refused", "", lines, least.refused or "")
     value = f"{percent(least.ratio.estimate)} {span_text(least.ratio, percent)}"
-    return Tile(skill_label(skill), value, asked, "estimated", VERDICT_TONES["estimated"], lines)
+    verdict = "estimated" if skill.n_seeds >= FEW_SEEDS else "underpowered"
+    return Tile(skill_label(skill), value, asked, verdict, VERDICT_TONES[verdict], lines)
 
 
 def functional_lines(skill: SkillFindings) -> tuple[str, ...]:

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from rankscope.rank.records import ClaimCard, RequiredRank, Resolution, SkillFindings
+from rankscope.rank.required import contrast_resolution
+from rankscope.stats.crossed import crossed_interval
 from rankscope.stats.holm import holm
 from rankscope.stats.interval import Interval
 from rankscope.stats.power import minimum_detectable_effect, seeds_needed
@@ -26,7 +28,11 @@ Term = tuple[SkillFindings, str, float]
 """(skill, arm, weight): its gain times the weight."""
 
 
-def _no_contrasts(_terms: Sequence[Term], _level: float) -> Interval:
+PRIMARY = ""
+"""In place of a score's name: the one that ranks are judged by."""
+
+
+def _no_contrasts(_terms: Sequence[Term], _score: str) -> np.ndarray:
     raise AssertionError("This study's claims are not about contrasts of gains.")
 
 
@@ -39,8 +45,16 @@ class Evidence:
     """(skill, level) -> required rank at the first share of the gain; sets shrink as the level falls."""
     gain_at: Callable[[SkillFindings, str, float], Interval]
     """(skill, arm, level) -> the arm's gain with its interval."""
-    contrast_at: Callable[[Sequence[Term], float], Interval] = _no_contrasts
-    """(terms, level) -> weighted sum of gains, paired by seed and item; all terms are scored on the same items."""
+    contrast_SN: Callable[[Sequence[Term], str], np.ndarray] = _no_contrasts
+    """(terms, score) -> weighted sum of gains per seed and item; all terms are scored on the same items."""
+
+    def contrast_at(self, terms: Sequence[Term], level: float, score: str = PRIMARY) -> Interval:
+        """The mean contrast, seeds and items crossed."""
+        return crossed_interval(self.contrast_SN(terms, score), level)
+
+    def contrast_power(self, terms: Sequence[Term], score: str = PRIMARY, beyond: float = 0.0) -> Resolution | None:
+        """What these seeds and items could see of the contrast's distance from `beyond`; None with one seed."""
+        return contrast_resolution(self.contrast_SN(terms, score) - beyond)
 
     def skill(self, mode: str, name: str) -> SkillFindings | None:
         """The skill of that mode and name, if the study has it with a required rank."""

@@ -29,7 +29,7 @@ from rankscope.spectra.estimators import ESTIMATORS, EmptySpectrum
 from rankscope.spectra.low_rank_svd import singular_values
 from rankscope.stats.crossed import crossed_interval
 from rankscope.stats.interval import Interval
-from rankscope.studies.evidence import Evidence, Term
+from rankscope.studies.evidence import PRIMARY, Evidence, Term
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.tasks.catalog import load_task
 from rankscope.tasks.twins import TwinTask
@@ -115,6 +115,7 @@ def skill_findings(plan: StudyPlan, skill: SkillPlan, tables: SkillTables) -> Sk
     return SkillFindings(
         name=skill.name,
         task=skill.task,
+        scored_as=skill.scored_as,
         mode=skill.mode,
         repeats=skill.repeats,
         descriptive=skill.descriptive,
@@ -242,9 +243,9 @@ def evidence_of(
     plans = {skill.key: skill for skill in skills}
 
     @functools.cache
-    def alive(key: str) -> tuple[SkillPlan, Scores]:
+    def alive(key: str, score: str = PRIMARY) -> tuple[SkillPlan, Scores]:
         skill = _without_dead_arms(plans[key], tables[key])
-        return skill, scores_of(skill, tables[key], primary_column(skill))
+        return skill, scores_of(skill, tables[key], score or primary_column(skill))
 
     def required_at(one: SkillFindings, level: float) -> RequiredRank:
         skill, scores = alive(one.key)
@@ -255,16 +256,16 @@ def evidence_of(
         _, scores = alive(one.key)
         return gain_interval(scores.by_arm[arm], scores.reference_N, level)
 
-    def contrast_at(terms: Sequence[Term], level: float) -> Interval:
-        scored = [(alive(one.key)[1], arm, weight) for one, arm, weight in terms]
+    def contrast_SN(terms: Sequence[Term], score: str) -> np.ndarray:
+        scored = [(alive(one.key, score)[1], arm, weight) for one, arm, weight in terms]
         seeds = [seed for seed in scored[0][0].seeds if all(seed in scores.seeds for scores, *_ in scored)]
         parts = [
             weight * (scores.by_arm[arm][[scores.seeds.index(seed) for seed in seeds]] - scores.reference_N)
             for scores, arm, weight in scored
         ]
-        return crossed_interval(np.sum(parts, axis=0), level)
+        return np.asarray(np.sum(parts, axis=0))
 
-    return Evidence(found, required_at, gain_at, contrast_at)
+    return Evidence(found, required_at, gain_at, contrast_SN)
 
 
 def _recovery(skill: SkillPlan, scores: Scores) -> tuple[Recovery, ...]:

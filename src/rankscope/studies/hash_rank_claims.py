@@ -326,7 +326,7 @@ def lora_card(evidence: Evidence, mode: str, name: str, word: str, command: str)
 
     gain, few = evidence.gain_at(skill, arm.arm, LEVEL), skill.n_seeds < MIN_SEEDS
     verdict = "underpowered" if few else lora_verdict(gain)
-    found = seed_resolution(np.array(gain.by_seed) - WORTH)
+    found = None if verdict in DECIDED else evidence.contrast_power([(skill, arm.arm, 1.0)], beyond=WORTH)
     return ClaimCard(
         claim=f"LoRA improves {word} over its base",
         source=f"{PAPER}: adapters raise {word} scores over the base's",

@@ -4,6 +4,7 @@ The miniature of arXiv 2511.06739. Training sees traces with wrong steps and the
 foreseen, so scores are of items without one. Controls are trained on what holds no reasoning, and scored like the rest.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
@@ -21,8 +22,9 @@ PLACEMENTS = {
     "layers 0-1": ("model.layers.0.*", "model.layers.1.*"),
     "layers 2-3": ("model.layers.2.*", "model.layers.3.*"),
 }
+SHUFFLED, OWN = "shuffled traces", ", own items"
 CONTROLS = {
-    "shuffled traces": "reasoning:trace=shuffled",
+    SHUFFLED: "reasoning:trace=shuffled",
     "non-reasoning data": "reasoning:skill=copy",
 }
 """Name -> what the control is trained on."""
@@ -64,7 +66,7 @@ FORMS = {
     "tune": Form((1, 4, 16), TUNING_SEEDS, 100, 500, LONG, None),
     "tune_core": Form((1,), TUNING_SEEDS, 100, 500, LONG, None, CORE_PLACES, dense=False),
 }
-"""`core` is the part of `full` that the claims need; what it trains, `full` does not train again."""
+"""`core` is the part of `full` that the claims need, with rates of its own tuning."""
 START_RATES = {"rank 1": 1.6e-2, "rank 4": 1e-2, "rank 16": 8e-3, "dense": 2e-3, "full": 2e-3}
 """Where tuning starts, and what an untuned study uses."""
 
@@ -80,7 +82,7 @@ def _skill(form: Form, name: str, place: str, scored: str, arms: tuple[ArmSpec, 
         budget=form.budget,
         n_test=form.n_test * (len(SKILLS) if name == MIX else 1),
         n_validation=form.n_validation,
-        functional=(max(form.ranks),) if (name, place) == (MIX, ALL_MAPS) else (),
+        functional=(max(form.ranks),) if (name, place) == (MIX, ALL_MAPS) and max(form.ranks) > 1 else (),
     )
 
 
@@ -100,12 +102,16 @@ def _skills(form: Form) -> tuple[SkillPlan, ...]:
     if form.tuned_by is None:
         return tuple(mixed)
     alone = [_skill(form, name, ALL_MAPS, _scored(name), _arms(form, ALL_MAPS)) for name in SKILLS]
-    trained = (LoraSpec(rank=min(form.ranks)), *((FullSpec(),) if form.controls_in_full else ()))
-    controls = [
-        _skill(form, MIX, name, _scored(MIX), trained, task).override(mode="control", tuned_as=TASK, descriptive=True)
-        for name, task in CONTROLS.items()
-    ]
-    return (*mixed, *alone, *controls)
+    return (*mixed, *alone, *(control for name in CONTROLS for control in _controls(form, name)))
+
+
+def _controls(form: Form, name: str) -> Iterator[SkillPlan]:
+    """One training at the mix's rates, scored like the rest, and on items of its own kind: did it learn anything?"""
+    arms = (LoraSpec(rank=min(form.ranks)), *((FullSpec(),) if form.controls_in_full else ()))
+    task = CONTROLS[name]
+    for place, scored in ((name, _scored(MIX)), (f"{name}{OWN}", f"{task},wrong=0")):
+        skill = _skill(form, MIX, place, scored, arms, task)
+        yield skill.override(mode="control", tuned_as=TASK, descriptive=place != SHUFFLED)
 
 
 def plan(form: str) -> StudyPlan:

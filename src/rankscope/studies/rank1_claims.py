@@ -1,28 +1,30 @@
 """Claims of rank1 and the rules of their verdicts, fixed before any result of the study.
 
-1. *A rank-1 adapter recovers 73 to 90 % of full fine-tuning.* On the mix, all maps, with g the gain over the base:
-   `supported` when g_1 - 0.73 g_full is surely above 0 and g_1 - 0.90 g_full surely below; `refuted` when the first
-   is surely below 0 or the second surely above.
-2. *MLP adapters matter more than attention adapters.* Gain of rank 1 on the MLP maps alone less that on the attention
-   maps alone: `supported` when surely above 0, `refuted` when surely below.
-3. *What is learnt is the reasoning in the traces.* Half of g_1 less the gain of rank 1 trained on shuffled traces:
-   `supported` when surely above 0, `refuted` when surely below.
+1. *A rank-1 adapter recovers 73 to 90 % of full fine-tuning.* On the mix, all maps, with g the gain in exact output
+   over the base: `supported` when g_1 - 0.73 g_full is surely above 0 and g_1 - 0.90 g_full surely below; `refuted`
+   when the first is surely below 0 or the second surely above.
+2. *A rank-1 adapter learns more on MLP maps than on attention maps.* Gain of rank 1 trained on the MLP maps alone less
+   that on the attention maps alone: `supported` when surely above 0, `refuted` when surely below.
+3. *What a rank-1 adapter learns is the reasoning in the traces.* By right answers after the model's own trace, since an
+   adapter that has seen the steps of other items can not write the right ones: half of g_1 less the gain of rank 1
+   trained on shuffled traces with right answers. `supported` when surely above 0, `refuted` when surely below.
 
-Surely: the whole 95 % interval, seeds and items crossed. Fewer than five seeds: `underpowered`. A full fine-tune whose
-gain is not surely above 2 points leaves claims 1 and 3 `undecided`; rates that are not tuned (`confounded`) leave all
-so. P-values are corrected together by Holm.
+Surely: the whole 95 % interval, seeds and items crossed. Fewer than five seeds: `underpowered`. Undecided whatever the
+interval: rates that are not tuned (`confounded`); an arm of the contrast that was still improving in most seeds; an arm
+that diverged in every seed; for claims 1 and 3 a full fine-tune that gains too little to recover. P-values are
+corrected together by Holm.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
-import numpy as np
-
-from rankscope.rank.records import ClaimCard, SkillFindings
+from rankscope.rank.records import ClaimCard, CurvePoint, SkillFindings
 from rankscope.stats.interval import Interval
 from rankscope.studies.evidence import (
     DECIDED,
     LEVEL,
     MIN_SEEDS,
+    PRIMARY,
     Evidence,
     Term,
     confounded_words,
@@ -30,32 +32,100 @@ from rankscope.studies.evidence import (
     p_value_of,
     points_words,
     power_words,
-    seed_resolution,
 )
-from rankscope.studies.rank1 import ALL_MAPS, MIX
+from rankscope.studies.rank1 import ALL_MAPS, MIX, SHUFFLED
 
 PAPER = "arXiv 2511.06739"
 BAND = (0.73, 0.90)
-WORTH = 0.02
-"""A full fine-tune that gains less leaves nothing to recover."""
 RANK_1 = "rank 1"
-Judge = Callable[[float], str]
+ANSWERS = "answer_correct"
+Contrasts = Mapping[str, Sequence[Term]]
+"""What a contrast is called -> its terms."""
+
+
+@dataclass(frozen=True)
+class Question:
+    """A claim, the contrasts of gains that decide it, and how."""
+
+    claim: str
+    source: str
+    rule: str
+    contrasts: Contrasts
+    verdict_of: Callable[[Sequence[Interval]], str]
+    """The contrasts' intervals, in order -> verdict."""
+    score: str = PRIMARY
+    recovers: SkillFindings | None = None
+    """The skill whose full fine-tune must gain enough to be recovered; None where none is needed."""
+    limits: tuple[str, ...] = ()
+
+    @property
+    def skills(self) -> tuple[SkillFindings, ...]:
+        """Every skill that it rests on, once."""
+        return tuple({skill.key: skill for terms in self.contrasts.values() for skill, *_ in terms}.values())
+
+    def intervals(self, evidence: Evidence, level: float) -> list[Interval]:
+        """Every contrast at that level."""
+        return [evidence.contrast_at(terms, level, self.score) for terms in self.contrasts.values()]
 
 
 def rank1_claims(evidence: Evidence, command: str) -> tuple[ClaimCard, ...]:
     """A card per claim whose skills the study has."""
     found = {skill.name: skill for skill in evidence.skills}
-    mix = found.get(f"{MIX}, {ALL_MAPS}")
-    cards = []
+    mix, mlp, attention, shuffled = (found.get(f"{MIX}, {place}") for place in (ALL_MAPS, "MLP", "attention", SHUFFLED))
+    questions = []
     if mix is not None:
-        cards.append(_recovery_card(evidence, mix, command))
-    mlp, attention = (found.get(f"{MIX}, {place}") for place in ("MLP", "attention"))
+        questions.append(_recovery_question(mix))
     if mlp is not None and attention is not None:
-        cards.append(_parts_card(evidence, mlp, attention, command))
-    shuffled = found.get(f"{MIX}, shuffled traces")
+        questions.append(_places_question(mlp, attention))
     if mix is not None and shuffled is not None:
-        cards.append(_traces_card(evidence, mix, shuffled, command))
-    return tuple(cards)
+        questions.append(_traces_question(mix, shuffled))
+    return tuple(_card(evidence, question, command) for question in questions)
+
+
+def _recovery_question(mix: SkillFindings) -> Question:
+    def verdict_of(contrasts: Sequence[Interval]) -> str:
+        low, high = map(_side, contrasts)
+        if low > 0 and high < 0:
+            return "supported"
+        return "refuted" if low < 0 or high > 0 else "undecided"
+
+    return Question(
+        claim="a rank-1 adapter recovers 73 to 90 % of full fine-tuning",
+        source=f"{PAPER}: 73 to 90 % of reasoning benchmarks",
+        rule=(
+            "With g the gain over the base on the mix: g_1 - 0.73 g_full surely above 0 and g_1 - 0.90 g_full surely "
+            "below 0 supports it; the first surely below or the second surely above 0 refutes it."
+        ),
+        contrasts={f"g_1 - {share} g_full": [(mix, RANK_1, 1.0), (mix, "full", -share)] for share in BAND},
+        verdict_of=verdict_of,
+        recovers=mix,
+    )
+
+
+def _places_question(mlp: SkillFindings, attention: SkillFindings) -> Question:
+    return Question(
+        claim="a rank-1 adapter learns more on MLP maps than on attention maps",
+        source=f"{PAPER} finds MLP adapters to matter more, by leaving parts of one adapter out",
+        rule="Gain of rank 1 trained on MLP maps alone less that on attention maps alone: surely above 0 supports it, "
+        "surely below refutes it.",
+        contrasts={"difference of gains": [(mlp, RANK_1, 1.0), (attention, RANK_1, -1.0)]},
+        verdict_of=lambda contrasts: _by_side(contrasts[0]),
+        limits=("Each part is trained alone; on the MLP's wider maps rank 1 has a third more values to train.",),
+    )
+
+
+def _traces_question(mix: SkillFindings, shuffled: SkillFindings) -> Question:
+    return Question(
+        claim="what a rank-1 adapter learns is the reasoning in the traces",
+        source=f"{PAPER} trains no such control",
+        rule="By right answers after the model's own trace: half of the gain of rank 1 less its gain from traces whose "
+        "steps are another item's and whose answers are right. Surely above 0 supports it, surely below refutes it.",
+        contrasts={"half of the gain less the control's": [(mix, RANK_1, 0.5), (shuffled, RANK_1, -1.0)]},
+        verdict_of=lambda contrasts: _by_side(contrasts[0]),
+        score=ANSWERS,
+        recovers=mix,
+        limits=("The control trains at the rates tuned for true traces.",),
+    )
 
 
 def _side(interval: Interval) -> int:
@@ -69,117 +139,85 @@ def _by_side(interval: Interval) -> str:
     return {1: "supported", -1: "refuted", 0: "undecided"}[_side(interval)]
 
 
-def _recovery_card(evidence: Evidence, mix: SkillFindings, command: str) -> ClaimCard:
-    parts: dict[float, list[Term]] = {share: [(mix, RANK_1, 1.0), (mix, "full", -share)] for share in BAND}
-
-    def verdict_at(level: float) -> str:
-        low, high = (_side(evidence.contrast_at(part, level)) for part in parts.values())
-        if low > 0 and high < 0:
-            return "supported"
-        return "refuted" if low < 0 or high > 0 else "undecided"
-
-    found = next((one for one in mix.recovery if one.arm == RANK_1), None)
-    told = "not told" if found is None or found.ratio is None else _share(found.ratio)
-    return _card(
-        claim="a rank-1 adapter recovers 73 to 90 % of full fine-tuning",
-        source=f"{PAPER}: 73 to 90 % of reasoning benchmarks",
-        rule=(
-            "With g the gain over the base on the mix: g_1 - 0.73 g_full surely above 0 and g_1 - 0.90 g_full surely "
-            "below 0 supports it; the first surely below or the second surely above 0 refutes it."
-        ),
-        estimate=f"recovery of rank 1, all maps: {told}",
-        verdict_at=verdict_at,
-        skills=(mix,),
-        needs_full=(evidence, mix),
-        because=_scores_words(mix),
-        command=command,
-        measured={f"g_1 - {share} g_full": evidence.contrast_at(part, LEVEL) for share, part in parts.items()},
-    )
-
-
-def _parts_card(evidence: Evidence, mlp: SkillFindings, attention: SkillFindings, command: str) -> ClaimCard:
-    terms: list[Term] = [(mlp, RANK_1, 1.0), (attention, RANK_1, -1.0)]
-    return _card(
-        claim="MLP adapters matter more than attention adapters",
-        source=f"{PAPER}: adapters on MLP maps matter more",
-        rule="Gain of rank 1 on MLP maps alone less that on attention maps alone: surely above 0 supports it, surely "
-        "below refutes it.",
-        estimate=f"difference of gains: {points_words(evidence.contrast_at(terms, LEVEL))}",
-        verdict_at=lambda level: _by_side(evidence.contrast_at(terms, level)),
-        skills=(mlp, attention),
-        needs_full=None,
-        because=f"MLP: {_scores_words(mlp)} Attention: {_scores_words(attention)}",
-        command=command,
-        measured={"difference of gains": evidence.contrast_at(terms, LEVEL)},
-    )
-
-
-def _traces_card(evidence: Evidence, mix: SkillFindings, shuffled: SkillFindings, command: str) -> ClaimCard:
-    terms: list[Term] = [(mix, RANK_1, 0.5), (shuffled, RANK_1, -1.0)]
-    return _card(
-        claim="what a rank-1 adapter learns is the reasoning in the traces",
-        source=f"{PAPER} trains no such control",
-        rule="Half of the gain of rank 1 less its gain from shuffled traces: surely above 0 supports it, surely below "
-        "refutes it.",
-        estimate=f"half of the gain less the control's: {points_words(evidence.contrast_at(terms, LEVEL))}",
-        verdict_at=lambda level: _by_side(evidence.contrast_at(terms, level)),
-        skills=(mix, shuffled),
-        needs_full=(evidence, mix),
-        because=f"True traces: {_scores_words(mix)} Shuffled: {_scores_words(shuffled)}",
-        command=command,
-        measured={"half of the gain less the control's": evidence.contrast_at(terms, LEVEL)},
-    )
-
-
-def _card(
-    claim: str,
-    source: str,
-    rule: str,
-    estimate: str,
-    verdict_at: Judge,
-    skills: Sequence[SkillFindings],
-    needs_full: tuple[Evidence, SkillFindings] | None,
-    because: str,
-    command: str,
-    measured: Mapping[str, Interval],
-) -> ClaimCard:
-    n_seeds = min(skill.n_seeds for skill in skills)
-    forbidden = _forbidden(skills, needs_full)
-    verdict = verdict_at(LEVEL)
+def _card(evidence: Evidence, question: Question, command: str) -> ClaimCard:
+    n_seeds = min(skill.n_seeds for skill in question.skills)
+    lost, doubt = _lost(question), _doubt(question)
+    verdict = "undecided" if lost else question.verdict_of(question.intervals(evidence, LEVEL))
+    because = " ".join(f"{skill.name}: {_scores_words(skill, question.score)}" for skill in question.skills)
     if n_seeds < MIN_SEEDS:
         verdict, because = "underpowered", f"{few_words(n_seeds)} {because}"
-    elif forbidden and verdict in DECIDED:
-        verdict, because = "undecided", f"It would be {verdict}, but {forbidden}. {because}"
-    decidable = n_seeds >= MIN_SEEDS and not forbidden
+    elif lost or (doubt and verdict in DECIDED):
+        would = "" if lost else f"It would be {verdict}, but "
+        verdict, because = "undecided", f"{would}{lost or doubt}. {because}"
+    decidable = n_seeds >= MIN_SEEDS and not lost and not doubt
+
+    def verdict_at(level: float) -> str:
+        return question.verdict_of(question.intervals(evidence, level))
+
     return ClaimCard(
-        claim=claim,
-        source=source,
-        rule=rule,
-        estimate=estimate,
+        claim=question.claim,
+        source=question.source,
+        rule=question.rule,
+        estimate="not measured" if lost else _estimate(evidence, question),
         verdict=verdict,
         because=because,
-        limits=_limits(skills),
+        limits=_limits(question),
         command=command,
         p_value=p_value_of(verdict_at) if decidable else None,
-        power="" if verdict in DECIDED else _power(measured),
+        power="" if verdict in DECIDED else _power(evidence, question, lost or doubt),
     )
 
 
-def _power(measured: Mapping[str, Interval]) -> str:
-    """What the seeds could see of each contrast that decides."""
-    told = [(name, found) for name, one in measured.items() if (found := seed_resolution(np.array(one.by_seed)))]
-    return power_words(told) or "One seed says nothing about the spread over seeds, so not how many would decide it."
+def _lost(question: Question) -> str:
+    """Which trainings are missing because they diverged in every seed; empty where none is."""
+    terms = [term for terms in question.contrasts.values() for term in terms]
+    gone = {f"{arm} of {skill.name}" for skill, arm, _ in terms if _point(skill, arm) is None}
+    return f"{' and '.join(sorted(gone))} diverged in every seed" if gone else ""
 
 
-def _forbidden(skills: Sequence[SkillFindings], needs_full: tuple[Evidence, SkillFindings] | None) -> str | None:
-    """What forbids a verdict though the intervals allow one."""
-    if confounded := confounded_words(skills):
+def _doubt(question: Question) -> str:
+    """What forbids a verdict though the intervals allow one; empty where nothing does."""
+    if confounded := confounded_words(question.skills):
         return confounded
-    if needs_full is None:
-        return None
-    evidence, mix = needs_full
-    gain = evidence.gain_at(mix, "full", LEVEL)
-    return None if gain.low is not None and gain.low > WORTH else "full fine-tuning gains too little to recover"
+    terms = [term for terms in question.contrasts.values() for term in terms]
+    points = {(skill.name, arm): (_point(skill, arm), skill.n_seeds) for skill, arm, _ in terms}
+    improving = [
+        f"{arm} of {name}"
+        for (name, arm), (point, n_seeds) in points.items()
+        if point is not None and point.not_converged_seeds > n_seeds / 2
+    ]
+    if improving:
+        return f"{' and '.join(improving)} was still improving in most seeds when its budget ended"
+    refused = next((one.refused for one in question.recovers.recovery), None) if question.recovers else None
+    return f"there is too little to recover ({refused})" if refused else ""
+
+
+def _point(skill: SkillFindings, arm: str) -> CurvePoint | None:
+    return next((point for point in skill.curve if point.arm == arm), None)
+
+
+def _estimate(evidence: Evidence, question: Question) -> str:
+    """The contrasts in points, after the recovery itself where that is what is asked."""
+    told = [
+        f"{name}: {points_words(evidence.contrast_at(terms, LEVEL, question.score))}"
+        for name, terms in question.contrasts.items()
+    ]
+    if question.recovers is None or question.score != PRIMARY:
+        return "; ".join(told)
+    found = next((one.ratio for one in question.recovers.recovery if one.arm == RANK_1), None)
+    return "; ".join((f"recovery of rank 1: {'not told' if found is None else _share(found)}", *told))
+
+
+def _power(evidence: Evidence, question: Question, doubt: str) -> str:
+    """What these seeds and items could see of each contrast that decides, or that seeds are not what is missing."""
+    if doubt:
+        return f"More seeds alone would not decide it: {doubt}."
+    told = [
+        (name, found)
+        for name, terms in question.contrasts.items()
+        if (found := evidence.contrast_power(terms, question.score))
+    ]
+    return power_words(told) or "One seed says nothing about the spread over seeds, so not how many would decide it."
 
 
 def _share(interval: Interval) -> str:
@@ -187,16 +225,21 @@ def _share(interval: Interval) -> str:
     return f"{interval.estimate:.0%} [{ends[0]}, {ends[1]}]"
 
 
-def _scores_words(skill: SkillFindings) -> str:
-    told = ", ".join(f"{point.arm} {point.score.estimate:.1%}" for point in skill.curve)
-    return f"Base {skill.base_score:.1%}, {told}."
+def _scores_words(skill: SkillFindings, score: str = PRIMARY) -> str:
+    """Base and every arm, by exact output or by right answers."""
+    by_answer = score == ANSWERS
+    base = skill.base_scores.get(ANSWERS, 0.0) if by_answer else skill.base_score
+    scores = {point.arm: point.answer_correct if by_answer else point.score for point in skill.curve}
+    told = ", ".join(f"{arm} {found.estimate:.1%}" for arm, found in scores.items() if found)
+    return f"{'right answers' if by_answer else 'exact output'} base {base:.1%}, {told}."
 
 
-def _limits(skills: Sequence[SkillFindings]) -> tuple[str, ...]:
+def _limits(question: Question) -> tuple[str, ...]:
     return (
-        f"One base of 0.8 million parameters, five synthetic skills in equal shares, {skills[0].budget}.",
+        f"One base of 0.8 million parameters, five synthetic skills in equal shares, {question.skills[0].budget}.",
         "Scored on items without a wrong step, which can not be foreseen; training sees them in a quarter of items.",
-        *(f"{skill.name}: {flag}" for skill in skills for flag in skill.flags),
+        *question.limits,
+        *(f"{skill.name}: {flag}" for skill in question.skills for flag in skill.flags),
     )
 
 
@@ -209,6 +252,9 @@ def rank1_answer(skills: tuple[SkillFindings, ...], claims: tuple[ClaimCard, ...
         if skill.mode == "reasoning" and found is not None and found.ratio is not None:
             told.append(f"{name} {_share(found.ratio)}")
     first = (f"Recovery of rank 1 (gain over the base, full fine-tuning is 100 %): {'; '.join(told)}.",) if told else ()
-    controls = tuple(f"Control, {skill.name.partition(', ')[2]}: {_scores_words(skill)}" for skill in skills
-                     if skill.mode == "control")  # fmt: skip
+    controls = tuple(
+        f"Control, {skill.name.removeprefix(f'{MIX}, ')}: {_scores_words(skill)} {_scores_words(skill, ANSWERS)}"
+        for skill in skills
+        if skill.mode == "control"
+    )
     return (*first, *(f'"{claim.claim[0].upper()}{claim.claim[1:]}": {claim.verdict}.' for claim in claims), *controls)

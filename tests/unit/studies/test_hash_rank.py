@@ -97,7 +97,15 @@ def cards(skills, level: float = 1.0):
     def gain_at(one: SkillFindings, arm: str, asked: float) -> Interval:
         return next(point.gain for point in one.curve if point.arm == arm)
 
-    return hash_rank_claims(Evidence(tuple(skills), required_at, gain_at), "rankscope study hash_rank:full")
+    def contrast_SN(terms, _score) -> np.ndarray:
+        """Seeds as they are told, and items that add nothing."""
+        ((one, arm, _),) = terms
+        by_seed = next(point.gain.by_seed for point in one.curve if point.arm == arm)
+        return np.tile(np.array(by_seed)[:, None], 9)
+
+    return hash_rank_claims(
+        Evidence(tuple(skills), required_at, gain_at, contrast_SN), "rankscope study hash_rank:full"
+    )
 
 
 SAME_MAPS = ("HashHop, all maps", "HashHop, attention")

@@ -9,10 +9,12 @@
 import numpy as np
 import pytest
 
+from rankscope.lm.bases import load_base
+from rankscope.lm.sites import linear_sites
 from rankscope.rank.records import ClaimCard, CurvePoint, Recovery, SkillFindings
 from rankscope.stats.crossed import crossed_interval
 from rankscope.stats.interval import Interval
-from rankscope.studies.evidence import Evidence
+from rankscope.studies.evidence import PRIMARY, Evidence
 from rankscope.studies.plan import rate_name
 from rankscope.studies.rank1 import FORMS, plan
 from rankscope.studies.rank1_claims import rank1_answer, rank1_claims
@@ -59,17 +61,22 @@ def skill(name: str, by_arm: dict[str, float], n_seeds: int, mode: str, flags=()
     return found, drawn
 
 
-def cards(rank_1=0.8, full=0.98, mlp=0.6, attention=0.2, shuffled=0.05, n_seeds=5, flags=()) -> dict[str, ClaimCard]:
+def cards(
+    rank_1=0.8, full=0.98, mlp=0.6, attention=0.2, shuffled=0.05, n_seeds=5, flags=(), changed=lambda one: one
+) -> dict[str, ClaimCard]:
+    mix, drawn = skill("mix, all maps", {"rank 1": rank_1, "full": full}, n_seeds, "reasoning", flags)
     made = [
-        skill("mix, all maps", {"rank 1": rank_1, "full": full}, n_seeds, "reasoning", flags),
+        (changed(mix), drawn),
         skill("mix, MLP", {"rank 1": mlp, "full": full}, n_seeds, "reasoning"),
         skill("mix, attention", {"rank 1": attention, "full": full}, n_seeds, "reasoning"),
         skill("mix, shuffled traces", {"rank 1": shuffled, "full": shuffled}, n_seeds, "control"),
     ]
+    asked = set()
     drawn = {found.key: by_arm for found, by_arm in made}
 
-    def contrast_at(terms, level):
-        return crossed_interval(sum(weight * drawn[one.key][arm] for one, arm, weight in terms), level)
+    def contrast_SN(terms, score):
+        asked.add(score)
+        return sum(weight * drawn[one.key][arm] for one, arm, weight in terms)
 
     def gain_at(one, arm, level):
         return crossed_interval(drawn[one.key][arm], level)
@@ -77,8 +84,10 @@ def cards(rank_1=0.8, full=0.98, mlp=0.6, attention=0.2, shuffled=0.05, n_seeds=
     def no_ranks(*_):
         raise AssertionError
 
-    evidence = Evidence(tuple(found for found, _ in made), no_ranks, gain_at, contrast_at)
-    return {card.claim.split()[2]: card for card in rank1_claims(evidence, "rankscope study rank1")}
+    evidence = Evidence(tuple(found for found, _ in made), no_ranks, gain_at, contrast_SN)
+    found = dict(zip(("recovery", "places", "traces"), rank1_claims(evidence, "rankscope study rank1"), strict=True))
+    assert asked <= {PRIMARY, "answer_correct"}
+    return found
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -97,28 +106,76 @@ def test_every_form_is_whole(form):
 
 
 def test_recovery_is_judged_by_the_band():
-    assert cards(rank_1=0.8)["adapter"].verdict == "supported"
-    assert cards(rank_1=0.5)["adapter"].verdict == "refuted"
-    assert cards(rank_1=0.97)["adapter"].verdict == "refuted"
-    close = cards(rank_1=0.73 * 0.98)["adapter"]
+    assert cards(rank_1=0.8)["recovery"].verdict == "supported"
+    assert cards(rank_1=0.5)["recovery"].verdict == "refuted"
+    assert cards(rank_1=0.97)["recovery"].verdict == "refuted"
+    close = cards(rank_1=0.73 * 0.98)["recovery"]
     assert close.verdict == "undecided"
     assert "seeds this design sees" in close.power
 
 
 def test_parts_and_traces_are_judged_by_their_side():
     found = cards()
-    assert (found["matter"].verdict, found["rank-1"].verdict) == ("supported", "supported")
+    assert (found["places"].verdict, found["traces"].verdict) == ("supported", "supported")
     other = cards(mlp=0.1, attention=0.5, shuffled=0.7)
-    assert (other["matter"].verdict, other["rank-1"].verdict) == ("refuted", "refuted")
+    assert (other["places"].verdict, other["traces"].verdict) == ("refuted", "refuted")
     assert all(card.p_value is not None and card.p_value < 0.05 for card in found.values())
 
 
 def test_what_forbids_a_verdict():
     assert {card.verdict for card in cards(n_seeds=2).values()} == {"underpowered"}
-    assert cards(flags=("rates are confounded",))["adapter"].verdict == "undecided"
-    flat = cards(rank_1=0.0, full=0.0, shuffled=0.0)["adapter"]
-    assert flat.verdict == "undecided"
-    assert flat.p_value is None
+    confounded = cards(flags=("rates are confounded",))["recovery"]
+    assert (confounded.verdict, confounded.p_value) == ("undecided", None)
+    assert (
+        confounded.power == "More seeds alone would not decide it: the learning rates of mix, all maps are confounded."
+    )
+
+
+def with_rank_1(**changes):
+    """The skill with another point of rank 1."""
+    return lambda one: one.override(
+        curve=tuple((p.override(**changes) if p.arm == "rank 1" else p).model_dump() for p in one.curve)
+    )
+
+
+def test_an_arm_that_was_still_improving_forbids_a_verdict():
+    assert cards(changed=with_rank_1(not_converged_seeds=2))["recovery"].verdict == "supported"
+    found = cards(changed=with_rank_1(not_converged_seeds=3))
+    assert [found[name].verdict for name in ("recovery", "places", "traces")] == ["undecided", "supported", "undecided"]
+    assert found["recovery"].because.startswith(
+        "It would be supported, but rank 1 of mix, all maps was still improving"
+    )
+
+
+def test_a_full_fine_tune_without_a_gain_leaves_nothing_to_recover():
+    def refused(one):
+        return one.override(
+            recovery=tuple(r.override(ratio=None, refused="no gain").model_dump() for r in one.recovery)
+        )
+
+    found = cards(changed=refused)
+    assert [found[name].verdict for name in ("recovery", "places", "traces")] == ["undecided", "supported", "undecided"]
+    assert "recovery of rank 1: not told" in found["recovery"].estimate
+
+
+def test_an_arm_that_diverged_in_every_seed_is_named_and_decides_nothing():
+    def dead(one):
+        return one.override(curve=tuple(p.model_dump() for p in one.curve if p.arm != "full"))
+
+    card = cards(changed=dead)["recovery"]
+    assert (card.verdict, card.estimate, card.p_value) == ("undecided", "not measured", None)
+    assert card.because.startswith("full of mix, all maps diverged in every seed.")
+
+
+def test_traces_are_judged_by_answers_and_places_by_what_each_trains():
+    """Rank 1 on tiny-qwen2, counted from the shapes of its maps."""
+    shapes = linear_sites(load_base("tiny-qwen2").model)
+    trained = {
+        place: sum(sum(shapes[site]) for site in shapes if f".{place}." in site) for place in ("mlp", "self_attn")
+    }
+    assert trained == {"mlp": 5568, "self_attn": 4096}
+    assert "a third more values" in " ".join(cards()["places"].limits)
+    assert cards()["traces"].because.startswith("mix, all maps: right answers base")
 
 
 def test_the_answer_names_recovery_claims_and_controls():
@@ -126,4 +183,4 @@ def test_the_answer_names_recovery_claims_and_controls():
     control, _ = skill("mix, shuffled traces", {"rank 1": 0.1}, 5, "control")
     told = rank1_answer((found, control), tuple(cards().values()))
     assert "mix, all maps 80% [70%, 90%]" in told[0]
-    assert told[-1].startswith("Control, shuffled traces: Base 0.0%")
+    assert told[-1].startswith("Control, shuffled traces: exact output base 0.0%, rank 1 ")
