@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from rankscope.engine.pack import Pack
-from rankscope.engine.passes import WHOLE, Passes
+from rankscope.engine.passes import WHOLE, Part, Passes
 from rankscope.engine.row_adamw import Moments, RowSettings, adamw_rows_, clip_rows_
 from rankscope.lm.decoder import Decoder, Kept
 
@@ -23,7 +23,7 @@ class PackBatch:
     predicts: Bool[Tensor, "*K N T"]
     """True at positions whose next token is part of the loss."""
     length_N: Int[np.ndarray, " N"]
-    """Tokens that matter of each item, of the row where it has most; descending."""
+    """Tokens that matter of each item, of the row where it has most."""
     teacher_PV: Float[Tensor, "P V"] | None = None
     """A teacher's log-probabilities at those positions, in order, where the loss is KL(teacher || student)."""
     residual: Float[Tensor, "*K N T D"] | None = None
@@ -35,18 +35,18 @@ class PackBatch:
         """Whether all rows see the same batch."""
         return self.tokens.ndim == 2
 
-    def part(self, items: slice) -> "PackBatch":
-        """Some of the items of every row, trimmed to the longest of them."""
-        width = int(self.length_N[items].max())
+    def part(self, part: Part) -> "PackBatch":
+        """The items of one pass, of every row."""
+        items_M, width = torch.from_numpy(part.items_M).to(self.tokens.device), part.n_tokens
         teacher_PV = None
         if self.teacher_PV is not None:
             numbers = torch.full(self.predicts.shape, -1, device=self.predicts.device)
             numbers[self.predicts] = torch.arange(len(self.teacher_PV), device=numbers.device)
-            chosen = numbers[..., items, :width]
+            chosen = numbers[..., items_M, :width]
             teacher_PV = self.teacher_PV[chosen[chosen >= 0]]
-        residual = None if self.residual is None else self.residual[..., items, :width, :]
-        tokens, predicts = self.tokens[..., items, :width], self.predicts[..., items, :width]
-        return PackBatch(tokens, predicts, self.length_N[items], teacher_PV, residual, self.start_layer)
+        residual = None if self.residual is None else self.residual[..., items_M, :width, :]
+        tokens, predicts = self.tokens[..., items_M, :width], self.predicts[..., items_M, :width]
+        return PackBatch(tokens, predicts, self.length_N[part.items_M], teacher_PV, residual, self.start_layer)
 
 
 def row_losses(decoder: Decoder, pack: Pack, batch: PackBatch, n_loss_K: Float[Tensor, " K"]) -> Float[Tensor, " K"]:
@@ -100,10 +100,10 @@ class PackTrainer:
         self.pack.zero_grad_()
         n_loss_K = batch.predicts.flatten(-2).sum(-1).expand(self.pack.n_rows).to(loss_dtype(self.pack))
         loss_K = torch.zeros_like(n_loss_K)
-        slices = passes.of(batch.length_N)
-        for items in slices:
-            part = batch if len(slices) == 1 else batch.part(items)
-            part_K = row_losses(self.decoder, self.pack, part, n_loss_K)
+        parts = passes.of(batch.length_N)
+        for part in parts:
+            seen = batch if len(parts) == 1 else batch.part(part)
+            part_K = row_losses(self.decoder, self.pack, seen, n_loss_K)
             self.pack.add_gradients_(part_K.sum())
             loss_K += part_K.detach()
         norm_K = torch.zeros_like(loss_K)

@@ -11,27 +11,42 @@ PASS_TOKENS = 128
 
 @dataclass(frozen=True)
 class Passes:
-    """How to cut a batch whose items stand in order of length, the longest first."""
+    """How to cut a batch."""
 
     most_items: int | None = None
     """Items that a pass may take; None for as many as there are."""
     by_length: bool = False
-    """Whether to cut further where shorter items would be read with much padding."""
+    """Whether items of like length go together, cut further where shorter ones would be read with much padding."""
 
-    def of(self, length_N: Int[np.ndarray, " N"]) -> list[slice]:
-        """The passes, in order: all items once. With `by_length` those of the least cost, else equal ones."""
+    def of(self, length_N: Int[np.ndarray, " N"]) -> list["Part"]:
+        """The passes, all items once: with `by_length` those of the least cost, else equal ones, not trimmed."""
         n_items = len(length_N)
         most = min(self.most_items or n_items, n_items)
         if not self.by_length:
-            return [slice(first, min(first + most, n_items)) for first in range(0, n_items, most)]
-        return _cheapest(length_N, most)
+            width = int(length_N.max())
+            return [Part(np.arange(first, min(first + most, n_items)), width) for first in range(0, n_items, most)]
+        order_N = np.argsort(-length_N, kind="stable")
+        return [
+            Part(np.sort(order_N[some]), int(length_N[order_N[some.start]]))
+            for some in _cheapest(length_N[order_N], most)
+        ]
+
+
+@dataclass(frozen=True)
+class Part:
+    """One pass."""
+
+    items_M: Int[np.ndarray, " M"]
+    """Places in the batch, ascending."""
+    n_tokens: int
+    """As many are read of each."""
 
 
 WHOLE = Passes()
 
 
 def _cheapest(length_N: Int[np.ndarray, " N"], most: int) -> list[slice]:
-    """By dynamic programming over where the last pass begins; a pass costs its items times the longest's tokens."""
+    """Lengths descend. By dynamic programming over where the last pass begins; a pass costs items times tokens."""
     n_items = len(length_N)
     cost_N = np.zeros(n_items + 1)
     begin_N = np.zeros(n_items + 1, dtype=int)

@@ -19,6 +19,8 @@ KEPT_BYTES = 2**26
 """Caches up to this size outlive their training, for the next one on the same tokens; at most RECENT_CACHES of them."""
 RECENT_CACHES = 8
 CHECKED_ROWS = 8
+BLOCK = 32
+"""Rows computed together: the last bits of a row depend on which others are computed with it."""
 TOLERANCE = 1e-4
 """Largest difference, relative to the residual's scale, between a row on the disk and the same row computed again."""
 
@@ -64,9 +66,8 @@ class PrefixCache:
     def residual(self, rows_N: Int[np.ndarray, " N"], tokens_NT: Int[Tensor, "N T"]) -> Float[Tensor, "N T D"]:
         """The residual of a batch, computed where it is not there yet. `tokens_NT` are the rows' first T tokens."""
         width = tokens_NT.shape[1]
-        missing = np.flatnonzero(~self._filled[rows_N])
-        if len(missing):
-            self._fill(rows_N[missing])
+        for block in np.unique(rows_N[~self._filled[rows_N]] // BLOCK):
+            self._fill(np.arange(block * BLOCK, min((block + 1) * BLOCK, len(self._filled))))
         return torch.from_numpy(self._values[rows_N, :width]).to(tokens_NT.device)
 
     def _fill(self, rows_M: Int[np.ndarray, " M"]) -> None:

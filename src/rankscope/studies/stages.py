@@ -11,6 +11,7 @@ import polars as pl
 from rankscope.base.device import resolve_device
 from rankscope.evals.score_table import SCHEMA
 from rankscope.lm.bases import load_base
+from rankscope.rank.functional import k_grid
 from rankscope.runs.tables import read_table, write_table
 from rankscope.studies.findings import SkillTables
 from rankscope.studies.plan import SkillPlan, StudyPlan
@@ -133,7 +134,7 @@ def cell_job(one: Trained, kind: ScoreKind, folder: Path, tag: str) -> ScoreJob:
     return ScoreJob(
         kind=kind,
         skill=one.skill,
-        out=_table(folder, tag, kind, one.key),
+        out=_cell_table(folder, tag, kind, one),
         cell=one.key,
         folder=one.folder,
         seed=one.seed,
@@ -147,8 +148,15 @@ def _kinds(one: Trained) -> tuple[ScoreKind, ...]:
     return ("test", "convergence", "truncation") if is_truncated(one) else ("test", "convergence")
 
 
-def _table(folder: Path, tag: str, kind: ScoreKind, key: str) -> Path:
+def _table(folder: Path, tag: str, kind: str, key: str) -> Path:
     return folder / "tables" / tag / kind / f"{key}.parquet"
+
+
+def _cell_table(folder: Path, tag: str, kind: ScoreKind, one: Trained) -> Path:
+    """Truncations by the number of budgets tried too: other budgets make other tables."""
+    if kind == "truncation" and isinstance(one.arm, LoraSpec):
+        return _table(folder, tag, f"{kind}-{len(k_grid(one.arm.rank))}", one.key)
+    return _table(folder, tag, kind, one.key)
 
 
 def read_cell_tables(
@@ -156,7 +164,7 @@ def read_cell_tables(
 ) -> dict[tuple[str, int], pl.DataFrame]:
     """Tables of one kind by (arm, seed), checked against their schema. Raises BadFile when one is missing."""
     schema = SCHEMA if kind != "truncation" else {"control": pl.String, "item": pl.Int64}
-    return {(one.arm.label, one.seed): read_table(_table(folder, tag, kind, one.key), schema) for one in wanted}
+    return {(one.arm.label, one.seed): read_table(_cell_table(folder, tag, kind, one), schema) for one in wanted}
 
 
 def read_tables(skill: SkillPlan, trained: Sequence[Trained], folder: Path, tag: str) -> SkillTables:

@@ -11,14 +11,14 @@ from torch import Tensor
 
 from rankscope.base.errors import BadInput
 from rankscope.base.seeds import numpy_stream
-from rankscope.engine.passes import Passes
+from rankscope.engine.passes import Part, Passes
 from rankscope.tasks.encoded import EncodedItems
 from rankscope.train.cell import Budget
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Tokens of one step, its longest item first and trimmed to it, and where the loss is."""
+    """Tokens of one step, trimmed to its longest item, and where its loss is."""
 
     tokens_NT: Int[Tensor, "N T"]
     predicts_NT: Bool[Tensor, "N T"]
@@ -26,23 +26,23 @@ class Batch:
     rows_N: Int[np.ndarray, " N"]
     """Which of the items these are."""
     length_N: Int[np.ndarray, " N"]
-    """Tokens of each item that matter, descending: its own, or all where the loss is on padding too."""
+    """Tokens of each item that matter: its own, or all where the loss is on padding too."""
 
     def parts(self, passes: Passes) -> Iterator[tuple["Batch", float | None]]:
         """Its passes, each with its share of the loss's positions; the whole, without one, where there is only one."""
-        slices = passes.of(self.length_N)
-        if len(slices) == 1:
+        parts = passes.of(self.length_N)
+        if len(parts) == 1:
             yield self, None
             return
-        for some in slices:
-            part = self.part(some)
-            yield part, int(part.predicts_NT.sum()) / int(self.predicts_NT.sum())
+        for part in parts:
+            one = self.part(part)
+            yield one, int(one.predicts_NT.sum()) / int(self.predicts_NT.sum())
 
-    def part(self, items: slice) -> "Batch":
-        """Some of the items, trimmed to the longest of them."""
-        width = int(self.length_N[items].max())
-        tokens_NT, predicts_NT = (whole_NT[items, :width] for whole_NT in (self.tokens_NT, self.predicts_NT))
-        return Batch(tokens_NT, predicts_NT, self.rows_N[items], self.length_N[items])
+    def part(self, part: Part) -> "Batch":
+        """The items of one pass."""
+        items_M = torch.from_numpy(part.items_M).to(self.tokens_NT.device)
+        tokens_MT, predicts_MT = (whole_NT[items_M, : part.n_tokens] for whole_NT in (self.tokens_NT, self.predicts_NT))
+        return Batch(tokens_MT, predicts_MT, self.rows_N[part.items_M], self.length_N[part.items_M])
 
 
 @lru_cache(maxsize=4)
@@ -61,8 +61,7 @@ def batch_rows(budget: Budget, order_seed: int, step: int) -> Int[np.ndarray, " 
 
 def batch_of(items: EncodedItems, rows_N: Int[np.ndarray, " N"], device: torch.device) -> Batch:
     """The given items as a batch on the device."""
-    rows_N = rows_N[np.argsort(-items.n_tokens_N[rows_N], kind="stable")]
-    width = int(items.n_tokens_N[rows_N[0]])
+    width = int(items.n_tokens_N[rows_N].max())
     predicts_NT = np.zeros((len(rows_N), width), dtype=bool)
     at_T = np.arange(1, width)
     is_before_end = items.loss_on_padding | (at_T < items.n_tokens_N[rows_N, None])

@@ -19,7 +19,12 @@ def cost(cuts, length_N):
 @given(length_N=LENGTHS, most=st.integers(1, 9) | st.none())
 def test_they_are_the_cheapest_of_all_ways_to_cut(length_N, most):
     n_items = len(length_N)
-    found = [(some.start, some.stop) for some in Passes(most, by_length=True).of(length_N)]
+    shuffled_N = np.random.default_rng(0).permutation(length_N)
+    parts = Passes(most, by_length=True).of(shuffled_N)
+    assert sorted(np.concatenate([part.items_M for part in parts])) == list(range(n_items))
+    assert [part.n_tokens for part in parts] == [shuffled_N[part.items_M].max() for part in parts]
+    ends = np.cumsum([len(part.items_M) for part in parts]).tolist()
+    found = list(zip((0, *ends), ends, strict=False))
     ways = [
         list(zip((0, *inner), (*inner, n_items), strict=True))
         for n_cuts in range(n_items)
@@ -41,9 +46,12 @@ def test_they_are_the_cheapest_of_all_ways_to_cut(length_N, most):
 )
 def test_by_hand(lengths, sizes):
     found = Passes(by_length=True).of(np.array(lengths))
-    assert [some.stop - some.start for some in found] == sizes
+    assert [len(part.items_M) for part in found] == sizes
 
 
 def test_without_lengths_they_are_of_one_size():
-    assert WHOLE.of(np.arange(5)) == [slice(0, 5)]
-    assert Passes(2).of(np.arange(5)) == [slice(0, 2), slice(2, 4), slice(4, 5)]
+    lengths = np.array([3, 9, 1, 2, 5])
+    for passes, items in ((WHOLE, [[0, 1, 2, 3, 4]]), (Passes(2), [[0, 1], [2, 3], [4]])):
+        found = passes.of(lengths)
+        assert [part.items_M.tolist() for part in found] == items
+        assert {part.n_tokens for part in found} == {9}

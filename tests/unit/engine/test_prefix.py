@@ -28,6 +28,16 @@ def test_rows_are_what_the_decoder_computes_and_are_computed_once(tmp_path, memo
     torch.testing.assert_close(made.residual(rows[:1], batch[:1]), expected[:1], atol=1e-6, rtol=1e-5)
 
 
+def test_a_row_is_the_same_to_the_bit_whichever_rows_were_asked_for_with_it(tmp_path):
+    tokens = np.random.default_rng(1).integers(0, 200, (70, 9))
+    whole, single = (cache(tmp_path, 2**20, tokens=tokens) for _ in range(2))
+    rows = np.random.default_rng(2).permutation(70)
+    expected = whole.residual(rows, torch.from_numpy(tokens[rows]))
+    for place, row in enumerate(rows):
+        found = single.residual(rows[place : place + 1], torch.from_numpy(tokens[[row]]))
+        assert torch.equal(found[0], expected[place])
+
+
 def test_a_file_is_read_again_and_checked_against_the_base(tmp_path, monkeypatch):
     rows = np.arange(6)
     first = cache(tmp_path, 0).residual(rows, torch.from_numpy(TOKENS))

@@ -11,7 +11,7 @@ from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.adapters.write import write_adapter
 from rankscope.base.errors import BadInput
 from rankscope.evals.score_table import validated
-from rankscope.studies.findings import SkillTables, scores_of, skill_findings, whole_seeds
+from rankscope.studies.findings import SkillTables, evidence_of, scores_of, skill_findings, whole_seeds
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.train.cell import Budget, DenseSpec, FullSpec, LoraSpec
 
@@ -205,3 +205,24 @@ def test_planted_skills_are_judged_in_nats(tmp_path):
     curve = {point.arm: point for point in found(tables(tmp_path, planted), planted).curve}
     assert curve["dense"].score.estimate == pytest.approx(0.9 * -0.5 + 0.1 * -2.0)
     assert curve["dense"].gain.estimate == pytest.approx(0.8 * 1.5)
+
+
+def test_a_contrast_pairs_seeds_and_items_of_any_score(tmp_path):
+    """The base is right on the first 10 items, rank 1 on 40, full on all: half of full's gain less rank 1's."""
+    made = tables(tmp_path)
+    one = found(made)
+    evidence = evidence_of([SKILL], (one,), {SKILL.key: made})
+    terms = [(one, "full", 0.5), (one, "rank 1", -1.0)]
+    expected = np.repeat([0.0, -0.5, 0.5], [10, 30, 60])
+    for score in ("", "exact_output", "answer_given_trace"):
+        assert (evidence.contrast_SN(terms, score) == expected).all()
+    nats = evidence.contrast_SN(terms, "nats")
+    assert nats.shape == (len(SEEDS), N)
+    assert nats[0, -1] == 0.75
+    assert evidence.contrast_at(terms, 0.95).estimate == pytest.approx(0.15)
+    power = evidence.contrast_power(terms, beyond=0.15)
+    assert power is not None
+    assert power.seen == pytest.approx(0)
+    # 100 items of spread .45 have a standard error of .045, which no number of seeds makes smaller.
+    assert power.more_seeds is None
+    assert power.detectable > 2 * 0.045
