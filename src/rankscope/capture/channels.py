@@ -23,6 +23,12 @@ from rankscope.lm.read_decoder import read_decoder, why_not_decodable
 from rankscope.lm.sites import linear_sites
 
 Population = Literal["adapter", "mlp", "residual", "random"]
+POPULATION_NAMES: dict[Population, str] = {
+    "adapter": "adapter directions",
+    "mlp": "MLP hidden units",
+    "residual": "residual components",
+    "random": "random directions",
+}
 """Raw adapter scalars A x; activated hidden units of MLPs; what layers read; random directions of the same inputs."""
 
 _MLP_OUT = ("*.mlp.c_proj", "*.mlp.down_proj", "*.fc2", "*.mlp.dense_4h_to_h")

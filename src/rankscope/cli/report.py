@@ -9,10 +9,10 @@ from rankscope.cli.console import out, print_line
 
 
 def report(
-    run_folder: Annotated[Path, typer.Argument(help="Run folder of a study.")],
+    run_folder: Annotated[Path, typer.Argument(help="Run folder of a study, or of a look.")],
     target: Annotated[Path | None, typer.Option("--out", help="File to write; by default report.html in it.")] = None,
 ) -> None:
-    """Writes a study's report again: one HTML file that needs no network.
+    """Writes the report of a study or a look again: one HTML file that needs no network.
 
     In a finished run folder its files are verified first, and the new page counts among them afterwards.
     """
@@ -21,7 +21,9 @@ def report(
     from rankscope.studies.page import rewrite_page
 
     if not run_folder.is_dir():
-        raise UnknownName(f"No run folder {run_folder}. Give the folder that `rankscope study` named.")
+        raise UnknownName(
+            f"No run folder {run_folder}. Give the folder that `rankscope study` or `rankscope look` named."
+        )
     if target is not None:
         check_file_target(target)
     print_line(f"Report: {rewrite_page(run_folder, target)}", out())

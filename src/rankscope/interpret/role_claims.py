@@ -24,7 +24,7 @@ from jaxtyping import Float
 from rankscope.base.config import Config
 from rankscope.base.errors import BadInput
 from rankscope.base.seeds import numpy_stream
-from rankscope.capture.channels import Population
+from rankscope.capture.channels import POPULATION_NAMES, Population
 from rankscope.interpret.role_labels import TAG
 from rankscope.interpret.role_scores import PopulationScores, chosen_roles
 from rankscope.stats.interval import Interval
@@ -47,7 +47,7 @@ class RoleClaim(Config):
     differences: dict[str, Interval]
     """Population -> mean role score of adapter directions less that population's."""
     mean_scores: dict[str, float]
-    """Population -> mean role score."""
+    """Name of the population -> mean role score."""
     verdict: str
     """supported | refuted | undecided"""
     because: str
@@ -87,7 +87,7 @@ def fires_for_reasoning(
         verdict = "refuted"
     else:
         verdict = "undecided"
-    words = "; ".join(f"less {name} it is {_words(interval)}" for name, interval in found.items())
+    words = "; ".join(f"less {POPULATION_NAMES[name]} it is {_words(found[name])}" for name in against)
     return RoleClaim(
         claim="Adapter directions fire for reasoning-specific tokens.",
         rule="Mean held-out score of the best reasoning role, adapter less MLP units and less random directions: both "
@@ -170,7 +170,7 @@ def role_scores(
 def _means(
     scores: Mapping[Population, PopulationScores], names: tuple[Population, ...], allowed: Collection[str] | None
 ) -> dict[str, float]:
-    return {name: float(role_scores(scores[name], allowed)[0].mean()) for name in names}
+    return {POPULATION_NAMES[name]: float(role_scores(scores[name], allowed)[0].mean()) for name in names}
 
 
 def _words(interval: Interval) -> str:

@@ -63,13 +63,13 @@ LEDE = (
 )
 
 
-def write_look_page(folder: Path) -> Path:
-    """Writes `report.html` into the folder of a look, from its record and, where there are any, its labels.
+def write_look_page(folder: Path, target: Path | None = None) -> Path:
+    """Writes the page, by default `report.html` into the look's folder, from its record and any labels beside it.
 
     Raises: BadFile when the record or the labels can not be read, or the labels are of another adapter.
     """
     record = read_look(folder / LOOK_FILE)
-    labels_path, out_path = folder / LABELS_FILE, folder / PAGE_FILE
+    labels_path, out_path = folder / LABELS_FILE, target or folder / PAGE_FILE
     labels = read_labels(labels_path, record.adapter_hash) if labels_path.exists() else {}
     write_text(out_path, render_look(record, labels))
     return out_path

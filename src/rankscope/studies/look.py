@@ -22,7 +22,7 @@ import polars as pl
 
 from rankscope.adapters.weights import AdapterWeights
 from rankscope.base.errors import BadInput, NotSupported
-from rankscope.capture.channels import Population
+from rankscope.capture.channels import POPULATION_NAMES, Population
 from rankscope.capture.recorder import record
 from rankscope.capture.store import AdapterState
 from rankscope.capture.views import Direction
@@ -59,12 +59,6 @@ RULE = ExampleRule(n_strongest=10, n_near_zero=4, n_random=4, n_per_decile=1, pe
 CAUSAL_ITEMS, CAUSAL_DIRECTIONS = 40, 8
 """Causal checks generate text: for the directions that cost most when taken out, on the first items."""
 POPULATIONS: tuple[Population, ...] = ("adapter", "mlp", "residual", "random")
-POPULATION_NAMES: dict[Population, str] = {
-    "adapter": "adapter directions",
-    "mlp": "MLP hidden units",
-    "residual": "residual components",
-    "random": "random directions",
-}
 Tell = Callable[[str, int, int], None]
 """(what is being done, how much of it, out of how much)."""
 

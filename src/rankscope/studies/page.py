@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from rankscope.interpret.look_records import LOOK_FILE
 from rankscope.rank.paper_records import read_paper_findings
 from rankscope.rank.records import read_findings
+from rankscope.report.look_page import write_look_page
 from rankscope.report.page import write_report
 from rankscope.report.paper_page import write_paper_report
 from rankscope.runs.folder import RunFolder, verify_finished
@@ -25,7 +27,10 @@ def committed_findings(study: str) -> Path | None:
 
 
 def write_page(folder: Path, target: Path) -> None:
-    """Writes a study's report from the records in its folder, which need no run folder around them."""
+    """Writes the report of a study or a look from the records in its folder, which need no run folder around them."""
+    if (folder / LOOK_FILE).exists():
+        write_look_page(folder, target)
+        return
     if (folder / PAPER_FINDINGS).exists():
         write_paper_report(folder / PAPER_FINDINGS, target)
         return
@@ -58,7 +63,9 @@ def rewrite_page(folder: Path, target: Path | None = None) -> Path:
 
 
 def _check_records(folder: Path) -> None:
-    """Raises BadFile unless the folder holds the findings of a study."""
+    """Raises BadFile unless the folder holds the findings of a study, or a look."""
+    if (folder / LOOK_FILE).exists():
+        return  # read on writing its page, which needs no run folder
     if (folder / PAPER_FINDINGS).exists():
         read_paper_findings(folder / PAPER_FINDINGS)
     else:

@@ -34,7 +34,7 @@ def test_verdicts_follow_the_rules():
     random, low = population("random", [0.5] * 12, seed=3), population("adapter", weak, seed=4)
     equal = as_interpretable_as_neurons({"adapter": adapter, "mlp": mlp})
     assert equal.verdict == "supported"
-    assert equal.mean_scores["adapter"] == pytest.approx(0.8, abs=0.02)
+    assert equal.mean_scores["adapter directions"] == pytest.approx(0.8, abs=0.02)
     assert as_interpretable_as_neurons({"adapter": low, "mlp": mlp}).verdict == "refuted"
     few = population("adapter", [0.5, 0.9], n_items=30, seed=5), population("mlp", [0.5, 0.9], n_items=30, seed=6)
     assert as_interpretable_as_neurons({"adapter": few[0], "mlp": few[1]}).verdict == "undecided"

@@ -3,10 +3,12 @@
 import pytest
 
 from rankscope.base.errors import BadFile, RunLocked
+from rankscope.interpret.look_records import write_look
 from rankscope.rank.records import StudyFindings, read_findings, write_findings
 from rankscope.runs.folder import RunFolder, is_finished, verify_finished
 from rankscope.studies import page
 from rankscope.studies.page import FINDINGS, RESULTS, committed_findings, rewrite_page
+from tests.look_records_maker import look_record
 
 RESOLVED = {"study": "first_look:quick"}
 
@@ -80,6 +82,16 @@ def test_an_unfinished_folder_stays_unfinished_and_a_busy_one_is_told(run):
     rewrite_page(run)
     assert not is_finished(run)
     assert "This run" in (run / "report.html").read_text()
+
+
+def test_a_look_is_written_again_from_its_record(tmp_path):
+    write_look(tmp_path / "look.json", look_record())
+    assert rewrite_page(tmp_path) == tmp_path / "report.html"
+    elsewhere = rewrite_page(tmp_path, tmp_path / "other.html")
+    assert elsewhere.read_text() == (tmp_path / "report.html").read_text()
+    (tmp_path / "look.json").write_text("{}")
+    with pytest.raises(BadFile, match=r"look\.json"):
+        rewrite_page(tmp_path)
 
 
 @pytest.mark.parametrize("path", sorted(RESULTS.glob("*/records/findings.json")), ids=lambda path: path.parts[-3])
