@@ -143,7 +143,9 @@ def _card(evidence: Evidence, question: Question, command: str) -> ClaimCard:
     n_seeds = min(skill.n_seeds for skill in question.skills)
     lost, doubt = _lost(question), _doubt(question)
     verdict = "undecided" if lost else question.verdict_of(question.intervals(evidence, LEVEL))
-    because = " ".join(f"{skill.name}: {_scores_words(skill, question.score)}" for skill in question.skills)
+    because = " ".join(
+        f"{skill.name[0].upper()}{skill.name[1:]}: {_scores_words(skill, question.score)}." for skill in question.skills
+    )
     if n_seeds < MIN_SEEDS:
         verdict, because = "underpowered", f"{few_words(n_seeds)} {because}"
     elif lost or (doubt and verdict in DECIDED):
@@ -231,7 +233,7 @@ def _scores_words(skill: SkillFindings, score: str = PRIMARY) -> str:
     base = skill.base_scores.get(ANSWERS, 0.0) if by_answer else skill.base_score
     scores = {point.arm: point.answer_correct if by_answer else point.score for point in skill.curve}
     told = ", ".join(f"{arm} {found.estimate:.1%}" for arm, found in scores.items() if found)
-    return f"{'right answers' if by_answer else 'exact output'} base {base:.1%}, {told}."
+    return f"{'right answers' if by_answer else 'exact output'} of the base {base:.1%}, {told}"
 
 
 def _limits(question: Question) -> tuple[str, ...]:
@@ -253,7 +255,7 @@ def rank1_answer(skills: tuple[SkillFindings, ...], claims: tuple[ClaimCard, ...
             told.append(f"{name} {_share(found.ratio)}")
     first = (f"Recovery of rank 1 (gain over the base, full fine-tuning is 100 %): {'; '.join(told)}.",) if told else ()
     controls = tuple(
-        f"Control, {skill.name.removeprefix(f'{MIX}, ')}: {_scores_words(skill)} {_scores_words(skill, ANSWERS)}"
+        f"Control, {skill.name.removeprefix(f'{MIX}, ')}: {_scores_words(skill)}; {_scores_words(skill, ANSWERS)}."
         for skill in skills
         if skill.mode == "control"
     )

@@ -175,7 +175,7 @@ def test_traces_are_judged_by_answers_and_places_by_what_each_trains():
     }
     assert trained == {"mlp": 5568, "self_attn": 4096}
     assert "a third more values" in " ".join(cards()["places"].limits)
-    assert cards()["traces"].because.startswith("mix, all maps: right answers base")
+    assert cards()["traces"].because.startswith("Mix, all maps: right answers of the base")
 
 
 def test_the_answer_names_recovery_claims_and_controls():
@@ -183,4 +183,4 @@ def test_the_answer_names_recovery_claims_and_controls():
     control, _ = skill("mix, shuffled traces", {"rank 1": 0.1}, 5, "control")
     told = rank1_answer((found, control), tuple(cards().values()))
     assert "mix, all maps 80% [70%, 90%]" in told[0]
-    assert told[-1].startswith("Control, shuffled traces: exact output base 0.0%, rank 1 ")
+    assert told[-1].startswith("Control, shuffled traces: exact output of the base 0.0%, rank 1 ")
