@@ -64,7 +64,8 @@ def render(findings: StudyFindings, committed: StudyFindings | None = None) -> s
     """The whole page as HTML; a committed study's sections stand below this run's, labelled.
 
     A study that makes no claim and knows the truth shows its calibration where others show claims. Of skills that
-    repeat one another the first is shown.
+    repeat one another the first is shown. Where no rank is asked for, and all
+    adapters have rank 1, the sections on ranks are left out.
     """
     findings, committed = one_of_each(findings), None if committed is None else one_of_each(committed)
     trust = section("calibration", "Calibration", calibration, findings, committed)
@@ -73,9 +74,11 @@ def render(findings: StudyFindings, committed: StudyFindings | None = None) -> s
         section("answer", "Answer", answer, findings, committed),
         trust if is_calibration else section("claims", "Claims", claims, findings, committed),
         section("scores", "Score against rank", scores, findings, committed),
-        section("ranks", "Required, functional and spectral rank", ranks, findings, committed),
-        section("truncation", "What survives truncation", truncation, findings, committed),
-        section("spectra", "Spectra", spectra, findings, committed),
+        *(
+            section(slug, title, view, findings, committed)
+            for slug, title, view in RANK_SECTIONS
+            if asks_rank(findings) or (committed is not None and asks_rank(committed))
+        ),
         *(
             (section("estimators", "Which spectral estimator deserves belief", estimators, findings, committed),)
             if findings.estimators
@@ -89,6 +92,14 @@ def render(findings: StudyFindings, committed: StudyFindings | None = None) -> s
     )
     template, partial = environment().get_template("page.html"), findings.partial
     return template.render(findings=findings, committed=committed, sections=sections, partial=partial)
+
+
+def asks_rank(findings: StudyFindings) -> bool:
+    """Whether there is anything to say of ranks: one that was measured, or an adapter of more than one direction."""
+    return any(
+        skill.required or skill.functional or any(one.nominal_rank > 1 for one in skill.spectral)
+        for skill in findings.skills
+    )
 
 
 def one_of_each(findings: StudyFindings) -> StudyFindings:
@@ -131,7 +142,7 @@ def section(slug: str, title: str, view: View, findings: StudyFindings, committe
     label = "" if committed is None else f"This run · {findings.study}"
     blocks = [Block(label, False, view(findings))]
     if committed is not None:
-        blocks.append(Block(f"Committed full run · {committed.study}", True, view(committed)))
+        blocks.append(Block(f"Committed run · {committed.study}", True, view(committed)))
     return Section(slug, title, tuple(blocks), LEDES.get(slug, ""))
 
 
@@ -360,3 +371,10 @@ def reproduce(findings: StudyFindings) -> tuple[Part, ...]:
         Facts(facts),
         *((Prose(limits, "list", "Limits"),) if limits else ()),
     )
+
+
+RANK_SECTIONS: tuple[tuple[str, str, View], ...] = (
+    ("ranks", "Required, functional and spectral rank", ranks),
+    ("truncation", "What survives truncation", truncation),
+    ("spectra", "Spectra", spectra),
+)

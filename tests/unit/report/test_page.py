@@ -22,6 +22,23 @@ def test_sections_stand_in_order(page):
     assert re.findall(r'<section id="(\w+)"', page) == ORDER
 
 
+def test_a_study_of_rank_1_alone_says_nothing_of_ranks(made_up):
+    found = made_up.example()
+    alone = [
+        skill.override(
+            required=(),
+            functional=(),
+            spectral=tuple(one.override(nominal_rank=1).model_dump() for one in skill.spectral),
+        ).model_dump()
+        for skill in found.skills
+    ]
+    text = render(found.override(skills=alone))
+    assert re.findall(r'<section id="(\w+)"', text) == [
+        one for one in ORDER if one not in ("ranks", "truncation", "spectra")
+    ]
+    assert re.findall(r'<section id="(\w+)"', render(found.override(skills=alone), found)) == ORDER
+
+
 def test_hostile_names_never_become_markup(page, made_up):
     assert page.count("<script") == 1
     assert "alert(" in page
@@ -55,8 +72,8 @@ def test_a_committed_study_is_labelled_in_every_section(tmp_path, made_up):
     write_findings(tmp_path / "full.json", full)
     write_report(tmp_path / "quick.json", tmp_path / "out" / "report.html", tmp_path / "full.json")
     text = (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
-    assert text.count("Committed full run · first_look:full</p>") == len(ORDER)
-    assert text.index("This run · first_look:quick") < text.index("Committed full run")
+    assert text.count("Committed run · first_look:full</p>") == len(ORDER)
+    assert text.index("This run · first_look:quick") < text.index("Committed run")
 
 
 def test_a_missing_findings_file_is_told(tmp_path):
@@ -68,7 +85,7 @@ def test_bare_findings_still_make_a_whole_page(made_up):
     bare = made_up.example().override(skills=(), claims=(), calibration=(), reproduce={}, notes=())
     text = render(bare)
     assert "This study tests no claim." in text
-    assert "No adapter was truncated" in text
+    assert "What survives truncation" not in text
 
 
 def test_of_skills_that_repeat_one_another_the_first_is_shown(made_up):
