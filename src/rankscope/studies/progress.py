@@ -21,18 +21,20 @@ class Meter:
     def __init__(self, label: str, total: float, bar: Progress | None) -> None:
         self._label, self._total, self._bar = label, max(total, 1e-9), bar
         self._task = bar.add_task(label, total=total) if bar else None
-        self._done, self._started, self._said = 0.0, time.monotonic(), time.monotonic()
+        self._done, self._found = 0.0, 0.0
+        self._started = self._said = time.monotonic()
 
-    def advance(self, units: float) -> None:
-        """Adds work done."""
+    def advance(self, units: float, was_found: bool = False) -> None:
+        """Adds work done, or found done already, which says nothing of how long the rest will take."""
         self._done += units
+        self._found += units if was_found else 0.0
         if self._bar is not None and self._task is not None:
             self._bar.update(self._task, completed=self._done)
         elif time.monotonic() - self._said > _LINE_EVERY_S:
             self._said = time.monotonic()
-            share = self._done / self._total
-            left_s = (self._said - self._started) * (1 - share) / max(share, 1e-9)
-            say(f"{self._label}: {share:.0%}, about {minutes(left_s)} left")
+            left = (self._total - self._done) / max(self._done - self._found, 1e-9)
+            left_s = (self._said - self._started) * left
+            say(f"{self._label}: {self._done / self._total:.0%}, about {minutes(left_s)} left")
 
 
 @contextmanager

@@ -85,7 +85,8 @@ def train_stage(plan: StudyPlan, sitting: Sitting, label: str = "training") -> l
                 steps[event.key] = event.step
             else:
                 ends[event.cell] = event
-                bar.advance(event.cell.budget.n_steps - steps.get(event.key, 0))
+                rest = event.cell.budget.n_steps - steps.get(event.key, 0)
+                bar.advance(rest, was_found=isinstance(event, Finished) and event.was_cached)
     return [
         Trained(skill, arm, seed, cell, end.key, end.folder, isinstance(end, Diverged), end.executor)
         for skill, arm, seed, cell in listed
