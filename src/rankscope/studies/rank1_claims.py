@@ -189,7 +189,8 @@ def _doubt(question: Question) -> str:
         if point is not None and point.not_converged_seeds > n_seeds / 2
     ]
     if improving:
-        return f"{' and '.join(improving)} was still improving in most seeds when its budget ended"
+        were = "was" if len(improving) == 1 else "were"
+        return f"{' and '.join(improving)} {were} still improving in most seeds when the budget ended"
     refused = next((one.refused for one in question.recovers.recovery), None) if question.recovers else None
     return f"there is too little to recover ({refused})" if refused else ""
 
