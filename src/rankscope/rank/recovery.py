@@ -20,24 +20,36 @@ def gain_ratio(
 ) -> Interval:
     """gain(adapter) / gain(full) with Fieller's interval on the crossed variances; needs two seeds.
 
-    Ends are None when the full gain does not differ from 0 at this level. Never clipped at 1.
+    Ends are None when the full gain does not differ from 0 at this level. Never clipped at 1. An adapter that is
+    right on no item, or on all, need not be so on others: its exact binomial bound over items widens the interval.
     """
     gains_KSN = np.stack([check_scores(scores_SN) - np.asarray(reference_N) for scores_SN in (adapter_SN, full_SN)])
     moments = crossed_moments(gains_KSN)
     margin_KK = moments.margin_KK((1 + level) / 2)
     adapter, full = moments.mean_K.tolist()
     low, high = fieller(adapter, full, margin_KK[0, 0], margin_KK[1, 1], margin_KK[0, 1], quantile=1.0)
+    below, above = _hidden(adapter_SN, gains_KSN[0], level)
     by_seed_KS = gains_KSN.mean(2)
     return Interval(
         estimate=adapter / full,
-        low=low,
-        high=high,
+        low=None if low is None else low - below / full,
+        high=None if high is None else high + above / full,
         level=level,
         method=f"Fieller, crossed, {moments.n_seeds} seeds x {moments.n_items} items",
         n_seeds=moments.n_seeds,
         n_items=moments.n_items,
         by_seed=tuple((by_seed_KS[0] / by_seed_KS[1]).tolist()) if (by_seed_KS[1] != 0).all() else (),
     )
+
+
+def _hidden(scores_SN: Scores, gain_SN: Scores, level: float) -> tuple[float, float]:
+    """How far the mean of shares that are all 0, or all 1, may lie below and above what was seen; else 0."""
+    if np.ptp(gain_SN) > 0 or not np.isin(scores_SN, (0, 1)).all():
+        return 0.0, 0.0
+    exact = crossed_interval(scores_SN, level, share=True)
+    ends = (exact.estimate if end is None else end for end in (exact.low, exact.high))
+    low, high = ends
+    return exact.estimate - low, high - exact.estimate
 
 
 def _refusal(full_SN: Scores, reference_N: Scores) -> str | None:

@@ -138,14 +138,14 @@ def recovery_tile(skill: SkillFindings) -> Tile:
     """Recovery of the smallest adapter as a key number, with the scores that it comes from below."""
     scores = {point.arm: point for point in skill.curve}
     least = min(skill.recovery, key=lambda one: scores[one.arm].rank or np.inf)
-    asked = f"recovery of {least.arm}, %"
+    asked = f"% recovered by {least.arm}"
     reached = (f"{arm} {with_span(scores[arm].score, skill)}" for arm in (least.arm, "full") if arm in scores)
     lines = (*reached, f"{size_text(skill)}; {skill.budget}")
     if least.ratio is None:
         return Tile(skill_label(skill), DASH, asked, "refused", "", lines, least.refused or "")
-    value = f"{percent(least.ratio.estimate)} {span_text(least.ratio, percent)}"
+    asked = f"{asked} {span_text(least.ratio, percent)}"
     verdict = "estimated" if skill.n_seeds >= FEW_SEEDS else "underpowered"
-    return Tile(skill_label(skill), value, asked, verdict, VERDICT_TONES[verdict], lines)
+    return Tile(skill_label(skill), percent(least.ratio.estimate), asked, verdict, VERDICT_TONES[verdict], lines)
 
 
 def functional_lines(skill: SkillFindings) -> tuple[str, ...]:

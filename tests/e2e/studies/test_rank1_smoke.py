@@ -30,4 +30,4 @@ def test_the_smoke_form_goes_from_training_to_claims_and_page(tmp_path) -> None:
     assert own.scored_as == "reasoning:skill=copy,wrong=0"
     page = (finished / REPORT).read_text(encoding="utf-8")
     assert "Trained on reasoning:trace=shuffled, scored on reasoning:wrong=0." in page
-    assert "recovery of rank 1, %" in page
+    assert "% recovered by rank 1" in page

@@ -155,3 +155,14 @@ def test_sets_grow_with_the_level():
     decided = [{r for r, verdict in one.by_rank.items() if verdict != "undecided"} for one in sets]
     assert all(wider <= narrower for narrower, wider in itertools.pairwise(decided))
     assert len(decided[0]) > len(decided[-1])
+
+
+def test_an_adapter_right_on_no_item_may_still_recover_what_its_items_can_not_exclude():
+    """Five seeds right on none of 200 items: 1 - .025^(1/200) = 1.83 % of a full gain of 1 is not excluded."""
+    nothing, everything = np.zeros((5, 200)), np.ones((5, 200))
+    found = recovery(nothing, everything, np.zeros(200), "rank 1").ratio
+    assert (found.estimate, found.low) == (0, 0)
+    assert found.high == pytest.approx(1 - 0.025 ** (1 / 200))
+    whole = recovery(everything, everything, np.zeros(200), "rank 1").ratio
+    assert (whole.estimate, whole.high) == (1, 1)
+    assert whole.low == pytest.approx(0.025 ** (1 / 200))

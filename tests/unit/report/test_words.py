@@ -77,8 +77,8 @@ def test_a_skill_without_a_required_rank_shows_what_was_recovered(full):
     recovered = tuple(one for one in skill.recovery if one.ratio)
     least = min(recovered, key=lambda one: int(one.arm.removeprefix("rank ")))
     tile = words.key_tile(skill.override(required=()))
-    assert tile.value == f"{100 * least.ratio.estimate:.1f} [{100 * least.ratio.low:.1f}, {100 * least.ratio.high:.1f}]"
-    assert tile.unit == f"recovery of {least.arm}, %"
+    ends = f"[{100 * least.ratio.low:.1f}, {100 * least.ratio.high:.1f}]"
+    assert (tile.value, tile.unit) == (f"{100 * least.ratio.estimate:.1f}", f"% recovered by {least.arm} {ends}")
     assert words.key_tile(skill.override(mode="reasoning")).unit == tile.unit
     refused = least.override(ratio=None, refused="full gains nothing")
     tile = words.key_tile(skill.override(required=(), recovery=(refused,)))
