@@ -32,9 +32,14 @@ class Meter:
             self._bar.update(self._task, completed=self._done)
         elif time.monotonic() - self._said > _LINE_EVERY_S:
             self._said = time.monotonic()
-            left = (self._total - self._done) / max(self._done - self._found, 1e-9)
-            left_s = (self._said - self._started) * left
-            say(f"{self._label}: {self._done / self._total:.0%}, about {minutes(left_s)} left")
+            say(f"{self._label}: {self._done / self._total:.0%}{self._left()}")
+
+    def _left(self) -> str:
+        """The time left, once there is any work to judge it by."""
+        if self._done <= self._found:
+            return ""
+        left_s = (self._said - self._started) * (self._total - self._done) / (self._done - self._found)
+        return f", about {minutes(left_s)} left"
 
 
 @contextmanager

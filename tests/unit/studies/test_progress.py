@@ -29,10 +29,14 @@ def test_a_line_at_the_start_and_then_every_half_minute(clock, capsys):
 
 def test_what_was_found_done_does_not_shorten_the_time_left(clock, capsys):
     with meter("training", 10) as bar:
-        bar.advance(6, was_found=True)
         clock[0] = 140.0
+        bar.advance(6, was_found=True)
+        clock[0] = 180.0
         bar.advance(1)
-    assert capsys.readouterr().err.splitlines()[-1] == "training: 70%, about 2 min left"  # 3 units of 40 s
+    assert capsys.readouterr().err.splitlines()[1:] == [
+        "training: 60%",
+        "training: 70%, about 4 min left",  # 3 units of 80 s
+    ]
 
 
 def test_no_work_is_no_error(clock, capsys):
