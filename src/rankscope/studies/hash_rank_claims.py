@@ -339,7 +339,7 @@ def lora_card(evidence: Evidence, mode: str, name: str, word: str, command: str)
         command=command,
         p_value=None if few else p_value_of(at),
         power=""
-        if verdict in DECIDED or found is None
+        if found is None
         else f"Measured from {100 * WORTH:.0f} points: {resolution_words(found, 100, 'points')}",
     )
 

@@ -61,7 +61,16 @@ class Question:
     @property
     def skills(self) -> tuple[SkillFindings, ...]:
         """Every skill that it rests on, once."""
-        return tuple({skill.key: skill for terms in self.contrasts.values() for skill, *_ in terms}.values())
+        return tuple({skill.key: skill for skill, _ in self.arms.values()}.values())
+
+    @property
+    def arms(self) -> dict[str, tuple[SkillFindings, CurvePoint | None]]:
+        """`rank 1 of mix, all maps` -> its skill and what it reached, None where it diverged in every seed."""
+        return {
+            f"{arm} of {skill.name}": (skill, next((point for point in skill.curve if point.arm == arm), None))
+            for terms in self.contrasts.values()
+            for skill, arm, _ in terms
+        }
 
     def intervals(self, evidence: Evidence, level: float) -> list[Interval]:
         """Every contrast at that level."""
@@ -172,31 +181,24 @@ def _card(evidence: Evidence, question: Question, command: str) -> ClaimCard:
 
 def _lost(question: Question) -> str:
     """Which trainings are missing because they diverged in every seed; empty where none is."""
-    terms = [term for terms in question.contrasts.values() for term in terms]
-    gone = {f"{arm} of {skill.name}" for skill, arm, _ in terms if _point(skill, arm) is None}
-    return f"{' and '.join(sorted(gone))} diverged in every seed" if gone else ""
+    gone = [name for name, (_, point) in question.arms.items() if point is None]
+    return f"{' and '.join(gone)} diverged in every seed" if gone else ""
 
 
 def _doubt(question: Question) -> str:
     """What forbids a verdict though the intervals allow one; empty where nothing does."""
     if confounded := confounded_words(question.skills):
         return confounded
-    terms = [term for terms in question.contrasts.values() for term in terms]
-    points = {(skill.name, arm): (_point(skill, arm), skill.n_seeds) for skill, arm, _ in terms}
     improving = [
-        f"{arm} of {name}"
-        for (name, arm), (point, n_seeds) in points.items()
-        if point is not None and point.not_converged_seeds > n_seeds / 2
+        name
+        for name, (skill, point) in question.arms.items()
+        if point is not None and point.not_converged_seeds > skill.n_seeds / 2
     ]
     if improving:
         were = "was" if len(improving) == 1 else "were"
         return f"{' and '.join(improving)} {were} still improving in most seeds when the budget ended"
     refused = next((one.refused for one in question.recovers.recovery), None) if question.recovers else None
     return f"there is too little to recover ({refused})" if refused else ""
-
-
-def _point(skill: SkillFindings, arm: str) -> CurvePoint | None:
-    return next((point for point in skill.curve if point.arm == arm), None)
 
 
 def _estimate(evidence: Evidence, question: Question) -> str:
