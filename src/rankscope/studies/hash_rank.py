@@ -78,13 +78,17 @@ STUDIED = {
     "all_maps": Form(
         RANKS, SEEDS, 500, 1000, LONG, "hash_rank:tune_all_maps", placements=("all maps",), beside=("shuffled labels",)
     ),
+    "c_proj": Form(
+        RANKS, SEEDS, 500, 1000, LONG, "hash_rank:tune_c_proj",
+        placements=("c_proj", "all maps"), beside=("shuffled labels",),
+    ),
     "direct": Form(
         RANKS, SEEDS, 500, 1000, DIRECT, "hash_rank:tune_direct",
         placements=("all maps",), beside=(), mode="direct", base="small-gpt2",
     ),
     "quick": Form((1, 8, 64), (11,), 300, 300, SHORT, "hash_rank:tune_quick"),
 }  # fmt: skip
-"""`all_maps` is the part of `full` that says most for its time: the middle level on all maps."""
+"""`all_maps` and `c_proj` are parts of `full` that say most for their time: the middle level, one or two placements."""
 FORMS = {
     **STUDIED,
     "smoke": Form(
