@@ -53,7 +53,7 @@ def ablate(
     from rankscope.cli.targets import check_new_folder
     from rankscope.interpret.ablation import ablation
     from rankscope.interpret.ablation_run import Asked
-    from rankscope.studies.held_out import held_out_roles
+    from rankscope.studies.held_out import held_out_answers
 
     started = time.monotonic()
     check_count(adapters, is_on_task=True)
@@ -61,7 +61,7 @@ def ablate(
         check_new_folder(folder)
     weights = [read_adapter(path) for path in adapters]
     where = load_on_task(base, task, device, weights, adapters)
-    items, roles = held_out_roles(task, where.base, n_items)
+    items, roles = held_out_answers(task, where.base, n_items)
     asked = Asked(most_sites=most_sites, directions=directions, seed=seed)
     with step_bar("Ablating, items") as bar:
         reading = ablation(

@@ -39,9 +39,7 @@ def capture(
     from rankscope.capture.recorder import record
     from rankscope.cli.on_task import load_on_task
     from rankscope.cli.targets import check_folder_target
-    from rankscope.studies.held_out import n_available
-    from rankscope.studies.scoring import SCORING_SEED
-    from rankscope.tasks.catalog import load_role_items
+    from rankscope.studies.held_out import held_out_roles
 
     for name, value, known in (("--split", split, SPLITS), ("--dtype", dtype, DTYPES)):
         if value not in known:
@@ -49,10 +47,7 @@ def capture(
     check_folder_target(folder)
     weights = read_adapter(adapter)
     where = load_on_task(base, task, device, [weights], [adapter])
-    n_found = n_available(task, split, n_items)
-    if n_found == 0:
-        raise BadInput(f"{task} has no {split} items (splits go by a hash of the prompt). Add lines to it.")
-    items, roles = load_role_items(task, split, n_found, SCORING_SEED, where.base.tokenizer)
+    items, roles = held_out_roles(task, where.base, n_items, split)
     with step_bar("Recording tokens") as bar:
         state = record(
             where.base,

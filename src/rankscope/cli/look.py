@@ -38,13 +38,13 @@ def look(
     from rankscope.cli.targets import check_folder_target
     from rankscope.interpret.labels import merged, read_labels, write_labels
     from rankscope.interpret.look_records import LABELS_FILE, LOOK_FILE, read_look
-    from rankscope.studies.held_out import held_out_roles
+    from rankscope.studies.held_out import held_out_answers
     from rankscope.studies.look import Look, look_at
 
     check_folder_target(folder)
     weights = read_adapter(adapter)
     where = load_on_task(base, task, device, [weights], [adapter])
-    items, roles = held_out_roles(task, where.base, n_items)
+    items, roles = held_out_answers(task, where.base, n_items)
     folder.mkdir(parents=True, exist_ok=True)
     if labels is not None:
         kept = folder / LABELS_FILE

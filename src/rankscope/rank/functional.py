@@ -24,6 +24,7 @@ from rankscope.evals.teacher_forced import Teacher, kl_from_teacher, score_varia
 from rankscope.rank.records import FunctionalRank, TruncationPoint
 from rankscope.spectra.low_rank_svd import low_rank_svd
 from rankscope.stats.crossed import crossed_interval
+from rankscope.stats.over_items import t_ends
 from rankscope.tasks.encoded import EncodedItems
 
 Control = Literal["energy", "random", "bottom", "rescaled", "sensitivity", "global", "noise"]
@@ -366,9 +367,7 @@ def smallest_kept(ks: Sequence[float], gain_MK: Float[np.ndarray, "M K"], q: flo
 
 def has_gain(gain_SN: Float[np.ndarray, "S N"]) -> np.ndarray:
     """Per seed whether the lower 97.5 % bound of its mean gain over items is above 0."""
-    n_items = gain_SN.shape[1]
-    error_S = gain_SN.std(1, ddof=1) / np.sqrt(n_items)
-    return np.asarray(gain_SN.mean(1) - stats.t.ppf((1 + LEVEL) / 2, n_items - 1) * error_S > 0)
+    return np.array([t_ends(gain_N, LEVEL)[1] > 0 for gain_N in gain_SN])
 
 
 def median_interval(values: Sequence[float], level: float = LEVEL) -> tuple[float, float]:

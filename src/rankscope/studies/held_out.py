@@ -52,7 +52,7 @@ def _n_found(task: str, split: str, n: int, fewest: int) -> int:
     n_found = n_available(task, split, n)
     if n_found < fewest:
         raise BadInput(
-            f"{task} has {n_found or 'no'} {split} items (a tenth of the prompts, by their hash), and at least "
+            f"{task} has {n_found or 'no'} {split} items (splits go by a hash of the prompt), and at least "
             f"{fewest} {'is' if fewest == 1 else 'are'} needed. Add lines to it."
         )
     return n_found
@@ -64,11 +64,19 @@ def held_out(task: str, base: Base, n: int, split: str = "test", fewest: int = 2
     return HeldOut(items, planted_teacher(base, items))
 
 
-def held_out_roles(task: str, base: Base, n: int, fewest: int = 2) -> tuple[EncodedItems, RoleTable | None]:
-    """The test items of `held_out_items` with the roles of their tokens; None where the task has none."""
-    n_found = _n_found(task, "test", n, fewest)
-    items, roles = load_role_items(task, "test", n_found, SCORING_SEED, base.tokenizer)
+def held_out_roles(
+    task: str, base: Base, n: int, split: str = "test", fewest: int = 1
+) -> tuple[EncodedItems, RoleTable | None]:
+    """`held_out_items` with the roles of their tokens; None where the task has none."""
+    n_found = _n_found(task, split, n, fewest)
+    items, roles = load_role_items(task, split, n_found, SCORING_SEED, base.tokenizer)
     check_fits(items, base.n_positions, base.name)
+    return items, roles
+
+
+def held_out_answers(task: str, base: Base, n: int) -> tuple[EncodedItems, RoleTable | None]:
+    """The test items of `held_out_roles`, two at least, of a task that has answers. Raises BadInput for one without."""
+    items, roles = held_out_roles(task, base, n, fewest=2)
     if items.objective != "answer":
         raise BadInput(
             f"{task} imitates a teacher and has no answers; ablations are read at answers. Use another task."
