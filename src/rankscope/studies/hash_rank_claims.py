@@ -271,7 +271,7 @@ def _ratio_power(claim: RatioClaim, pairs: dict[str, Pair], primary: str) -> str
 
 
 def ratio_power(low_S: np.ndarray, high_S: np.ndarray) -> str:
-    """Power of a ratio paired by seed, from the ends that each seed leaves open: seeds narrow all but what budgets hide.
+    """Power of a ratio paired by seed, from the ends that each seed leaves open; seeds do not narrow what budgets hide.
 
     What decides is the end that is nearest to a border of the paper's range.
     """

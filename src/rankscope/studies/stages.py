@@ -156,9 +156,10 @@ def _table(folder: Path, tag: str, kind: str, key: str) -> Path:
 
 
 def _cell_table(folder: Path, tag: str, kind: ScoreKind, one: Trained) -> Path:
-    """Truncations by the number of budgets tried too, roles by that of items: other numbers make other tables."""
+    """Truncations by budgets and controls too, roles by the number of items: others make other tables."""
     if kind == "truncation" and isinstance(one.arm, LoraSpec):
-        return _table(folder, tag, f"{kind}-{len(k_grid(one.arm.rank))}", one.key)
+        how = f"{len(k_grid(one.arm.rank))}-{'+'.join(one.skill.controls)}"
+        return _table(folder, tag, f"{kind}-{how}", one.key)
     if kind == "roles":
         return _table(folder, tag, f"{kind}-{one.skill.n_read}", one.key)
     return _table(folder, tag, kind, one.key)
