@@ -20,6 +20,8 @@ from rankscope.studies.hash_rank_answer import difficulty_answer, hash_rank_answ
 from rankscope.studies.hash_rank_claims import hash_rank_claims, ratio_power
 from rankscope.studies.hash_rank_ratios import seed_ratio
 from rankscope.studies.plan import SkillPlan, StudyPlan
+from rankscope.studies.rates import read_rates
+from rankscope.studies.run import rate_flags
 from rankscope.studies.scoring import items_to_test
 from rankscope.train.cell import Cell, OptimiserSpec
 
@@ -334,6 +336,15 @@ def test_twins_differ_in_the_question_alone_and_share_their_maps():
                 hop, chain = (items_to_test(base, one) for one in few)
                 assert hop.item_ids_N.tolist() == chain.item_ids_N.tolist()
                 assert (hop.groups["ends_at_leaf"] == 1).all()
+
+
+def test_rates_of_another_task_are_flagged():
+    base, made = load_base("tiny-gpt2"), hash_rank.plan("all_maps")
+    table = read_rates("hash_rank:tune_all_maps")
+    flags = {one.name: rate_flags(table, base, one, made.rates) for one in made.skills}
+    assert flags["HashHop, all maps"] == ()
+    (told,) = flags["HashChain, shuffled labels"]
+    assert told == f"learning rates are those tuned on {made.skills[1].task}"
 
 
 def test_every_arm_has_a_tuned_home_of_the_same_budget():
