@@ -148,6 +148,9 @@ def seed_resolution(values_S: np.ndarray, least_spread: float = 0.0) -> Resoluti
 
 def sets_power(skills: Sequence[SkillFindings]) -> str:
     """Power of a claim about required ranks: its undecided ranks, or why seeds are not what is missing."""
+    stuck = [f"{skill.name} is {skill.required[0].verdict}" for skill in skills if skill.required[0].verdict in STUCK]
+    if stuck:
+        return f"More seeds alone would not decide it: {', '.join(stuck)}."
     undecided = [
         (f"{skill.name}, rank {rank}", found)
         for skill in skills
@@ -155,9 +158,6 @@ def sets_power(skills: Sequence[SkillFindings]) -> str:
     ]
     if undecided:
         return power_words(undecided)
-    stuck = [f"{skill.name} is {skill.required[0].verdict}" for skill in skills if skill.required[0].verdict in STUCK]
-    if stuck:
-        return f"More seeds alone would not decide it: {', '.join(stuck)}."
     if min(skill.n_seeds for skill in skills) < 2:
         return "One seed says nothing about the spread over seeds, so not how many would decide it."
     return "More seeds alone would not decide it: no rank is undecided; ranks closer together would narrow the ratio."

@@ -187,6 +187,10 @@ def test_an_undecided_claim_says_what_its_seeds_could_see():
         "not decide it. HashChain, rank 2: with 5 seeds this design sees a contrast of 2.1 points; it saw 0.8; about "
         "9 more seeds would decide it."
     )
+    stuck = skill("HashHop", "matched", (needs(4, 4, "not converged"),))
+    assert less_rank_card((skills[0], stuck), "").power == (
+        "More seeds alone would not decide it: HashHop is not converged."
+    ), "whatever ranks are undecided besides"
     decided = less_rank_card((skills[0], skill("HashHop", "matched", (needs(8, 8),))), "")
     assert (decided.verdict, decided.power) == ("supported", "")
 
