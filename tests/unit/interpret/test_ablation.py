@@ -10,6 +10,7 @@
 """
 
 import copy
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -20,7 +21,9 @@ from transformers import PreTrainedModel
 
 from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.base.errors import BadInput
+from rankscope.engine.variants import Variants
 from rankscope.interpret import ablation_cost
+from rankscope.interpret import effects as effects_file
 from rankscope.interpret.ablation import _check, _screen, ablation
 from rankscope.interpret.ablation_cost import estimate_seconds, n_whole_passes
 from rankscope.interpret.ablation_records import Ablation, ScreenCheck
@@ -322,6 +325,26 @@ def test_nothing_is_run_again_below_the_first_changed_layer(monkeypatch: pytest.
     calls.clear()
     effects(model, full, [zeroed(full, at[2][:1])] * 8, one, RoleMasks.of(one))  # seven at a time
     assert calls == [(0, 1), (1, 1), (2, 1), (2, 1)]
+
+
+def test_factors_too_many_to_be_kept_are_made_for_every_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    items, _ = role_items()
+    model = model_of("gpt2")
+    full = adapter_on(model)
+    given = (model, full, [zeroed(full, [site]) for site in full], items, RoleMasks.of(items))
+    kept = effects(*given, batch_size=40)
+    made: list[int] = []
+    real = effects_file._variants
+
+    def counted(base: PreTrainedModel, some: Sequence[Intervention]) -> Variants:
+        made.append(len(some))
+        return real(base, some)
+
+    monkeypatch.setattr(effects_file, "_variants", counted)
+    monkeypatch.setattr(effects_file, "HELD_FACTORS", 0)
+    found = effects(*given, batch_size=40)
+    assert np.array_equal(found.kl_VN, kept.kl_VN)
+    assert made == [5, 5, 5] * 3  # three layers of four sites, three batches of up to five items
 
 
 def test_rescaling_does_not_round_half_precision() -> None:
