@@ -131,7 +131,7 @@ class LookCard(Config):
 
     claim: str
     rule: str
-    verdict: Literal["supported", "refuted", "undecided", "not measured"]
+    verdict: Literal["supported", "refuted", "undecided", "underpowered", "not measured"]
     estimate: str
     because: str
     limits: tuple[str, ...] = ()

@@ -7,16 +7,18 @@ chosen on one half of the items and scored on the other, so it is 0.5 on average
    as many hidden units on the same items, all roles allowed. `supported` if the low end of its 95 % interval is above
    -0.02, `refuted` if the high end is below -0.02, else `undecided`.
 2. *Adapter directions fire for reasoning-specific tokens.* The same with only reasoning roles allowed, which are the
-   tags of a task that follow from its problem and not from the kind of token (all tags, unless named), against hidden
-   units and random directions alike. `supported` if the low ends of both intervals are above 0, `refuted` if the high
-   end of either is at most 0, else `undecided`.
+   tags of a task that follow from its problem and not from the kind of token (`tasks.roles.FORM_TAGS` are left out),
+   against hidden units and random directions alike. `supported` if the low ends of both intervals are above 0,
+   `refuted` if the high end of either is at most 0, else `undecided`.
 
-Intervals are percentiles of a bootstrap that draws items, the same ones for both populations, and directions, of each
-population by itself. Role scores of drawn items are taken to first order (`auroc.influence_N`); roles and signs are as
-chosen once.
+Fewer than five adapters: `underpowered`. Of one adapter a claim tells what it would be for that adapter alone, by a
+bootstrap that draws items, the same ones for both populations, and directions, of each population by itself. Of
+several, seeds and items are crossed (`role_values_N`), and what directions there are is part of the seed. Role scores
+of drawn items are taken to first order (`auroc.influence_N`); roles and signs are as chosen once.
 """
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float
@@ -28,19 +30,86 @@ from rankscope.capture.channels import POPULATION_NAMES, Population
 from rankscope.interpret.role_labels import TAG
 from rankscope.interpret.role_scores import PopulationScores, chosen_roles
 from rankscope.stats.interval import Interval
+from rankscope.tasks.roles import FORM_TAGS
 
 MARGIN = 0.02
 DRAWS = 2000
 LEVEL = 0.95
 LIMITS = (
-    "One trained adapter: another training may differ.",
     "Roles and signs are chosen once, on the other half of the items; the interval does not repeat that choice.",
     "A direction that tells something no role names counts as uninterpretable here.",
 )
+Verdict = Callable[[Sequence[Interval]], str]
+
+
+@dataclass(frozen=True)
+class RoleQuestion:
+    """A claim about role scores, and how differences of their means decide it."""
+
+    key: str
+    """Names it in tables."""
+    claim: str
+    rule: str
+    against: tuple[Population, ...]
+    """What the adapter's directions are compared with."""
+    of_reasoning: bool
+    """Whether reasoning roles alone count."""
+    bar: float
+    """What the differences are held against."""
+    verdict_of: Verdict
+    """Intervals of adapter less each of `against` -> supported | refuted | undecided."""
+    beside: tuple[Population, ...] = ()
+    """What is told beside it and judges nothing: what holds of random directions too, training did not bring."""
+
+    @property
+    def populations(self) -> tuple[Population, ...]:
+        """All whose scores are told, the adapter's first."""
+        return ("adapter", *self.against, *self.beside)
+
+    def roles(self, names: Sequence[str]) -> tuple[str, ...] | None:
+        """Those of the task's roles that count; None for all."""
+        return reasoning_roles(names) if self.of_reasoning else None
+
+
+def _not_below_the_margin(differences: Sequence[Interval]) -> str:
+    (found,) = differences
+    if found.low is not None and found.low > -MARGIN:
+        return "supported"
+    return "refuted" if found.high is not None and found.high < -MARGIN else "undecided"
+
+
+def _above_all(differences: Sequence[Interval]) -> str:
+    if all(one.low is not None and one.low > 0 for one in differences):
+        return "supported"
+    return "refuted" if any(one.high is not None and one.high <= 0 for one in differences) else "undecided"
+
+
+AS_NEURONS = RoleQuestion(
+    key="any role",
+    claim="adapter directions are as interpretable as MLP neurons",
+    rule=f"Mean held-out role score, adapter less MLP units: a 95 % interval above -{MARGIN} supports it, one below "
+    f"-{MARGIN} refutes it. Underpowered with fewer than five adapters.",
+    against=("mlp",),
+    of_reasoning=False,
+    bar=-MARGIN,
+    verdict_of=_not_below_the_margin,
+    beside=("random",),
+)
+FOR_REASONING = RoleQuestion(
+    key="reasoning roles",
+    claim="adapter directions fire for reasoning-specific tokens",
+    rule="Mean held-out score of the best reasoning role, adapter less MLP units and less random directions: both 95 % "
+    "intervals above 0 support it, either at or below 0 refutes it. Underpowered with fewer than five adapters.",
+    against=("mlp", "random"),
+    of_reasoning=True,
+    bar=0.0,
+    verdict_of=_above_all,
+)
+QUESTIONS = (AS_NEURONS, FOR_REASONING)
 
 
 class RoleClaim(Config):
-    """A claim about roles with its verdict; a study makes a card of it."""
+    """What one adapter says of a claim about roles."""
 
     claim: str
     rule: str
@@ -48,75 +117,55 @@ class RoleClaim(Config):
     """Population -> mean role score of adapter directions less that population's."""
     mean_scores: dict[str, float]
     """Name of the population -> mean role score."""
-    verdict: str
-    """supported | refuted | undecided"""
+    would_be: str
+    """supported | refuted | undecided, if this adapter were all there is; the verdict is `underpowered`."""
     because: str
     limits: tuple[str, ...] = LIMITS
 
 
-def as_interpretable_as_neurons(scores: Mapping[Population, PopulationScores], seed: int = 0) -> RoleClaim:
-    """Claim 1. Raises BadInput unless scores of `adapter` and `mlp` on the same items are given."""
-    found = differences(scores, ("mlp",), None, seed)
-    (interval,) = found.values()
-    assert interval.low is not None
-    assert interval.high is not None
-    verdict = "supported" if interval.low > -MARGIN else "refuted" if interval.high < -MARGIN else "undecided"
-    return RoleClaim(
-        claim="Adapter directions are as interpretable as MLP neurons.",
-        rule=f"Mean held-out role score, adapter less MLP units: a 95 % interval above -{MARGIN} supports it, one "
-        f"below -{MARGIN} refutes it.",
-        differences=found,
-        mean_scores=_means(scores, ("adapter", "mlp"), None),
-        verdict=verdict,
-        because=f"The difference is {_words(interval)}; the margin is -{MARGIN}.",
-    )
+def reasoning_roles(names: Sequence[str]) -> tuple[str, ...]:
+    """Names of the tags that follow from the problem, judged or not."""
+    form = {f"{TAG}:{tag}" for tag in FORM_TAGS}
+    return tuple(name for name in names if name.startswith(f"{TAG}:") and name not in form)
 
 
-def fires_for_reasoning(
-    scores: Mapping[Population, PopulationScores], reasoning: Collection[str] | None = None, seed: int = 0
-) -> RoleClaim:
-    """Claim 2. `reasoning`: names such as `tag:on_path`; None for every tag.
+def judge_one(question: RoleQuestion, scores: Mapping[Population, PopulationScores], seed: int = 0) -> RoleClaim:
+    """What one adapter says: its differences with their bootstrap over items and directions.
 
-    Raises BadInput unless scores of `adapter`, `mlp` and `random` on the same items are given, or for unknown names.
+    Raises BadInput unless scores of `adapter` and of all that it is compared with are given, on the same items.
     """
-    against: tuple[Population, ...] = ("mlp", "random")
-    found = differences(scores, against, reasoning if reasoning is not None else all_tags(scores), seed)
-    if all(interval.low is not None and interval.low > 0 for interval in found.values()):
-        verdict = "supported"
-    elif any(interval.high is not None and interval.high <= 0 for interval in found.values()):
-        verdict = "refuted"
-    else:
-        verdict = "undecided"
-    words = "; ".join(f"less {POPULATION_NAMES[name]} it is {_words(found[name])}" for name in against)
+    _check_there(question, scores)
+    allowed = question.roles(scores["adapter"].scored_on.roles.names)
+    found = {name: difference(scores["adapter"], scores[name], allowed, seed) for name in question.against}
+    would_be = question.verdict_of(list(found.values()))
+    told = "; ".join(f"less {POPULATION_NAMES[name]} {interval_words(found[name])}" for name in question.against)
+    counted = f" Roles that count: {', '.join(name.partition(':')[2] for name in allowed)}." if allowed else ""
     return RoleClaim(
-        claim="Adapter directions fire for reasoning-specific tokens.",
-        rule="Mean held-out score of the best reasoning role, adapter less MLP units and less random directions: both "
-        "95 % intervals above 0 support it, either at or below 0 refutes it.",
+        claim=question.claim,
+        rule=question.rule,
         differences=found,
-        mean_scores=_means(scores, ("adapter", *against), reasoning if reasoning is not None else all_tags(scores)),
-        verdict=verdict,
-        because=f"The adapter's mean role score on reasoning roles: {words}.",
+        mean_scores={
+            POPULATION_NAMES[name]: float(role_scores(scores[name], allowed)[0].mean()) for name in question.populations
+        },
+        would_be=would_be,
+        because=f"For this adapter alone, over its items and directions, it would be {would_be}; another training may "
+        f"differ. Mean role score of its directions {told}.{counted}",
     )
 
 
-def all_tags(scores: Mapping[Population, PopulationScores]) -> tuple[str, ...]:
-    """Names of every tag, judged or not."""
-    some = next(iter(scores.values()))
-    return tuple(name for name in some.scored_on.roles.names if name.startswith(f"{TAG}:"))
-
-
-def differences(
-    scores: Mapping[Population, PopulationScores],
-    against: tuple[Population, ...],
-    allowed: Collection[str] | None,
-    seed: int,
-) -> dict[str, Interval]:
-    """Mean role score of the adapter's directions less that of each other population; `allowed` None for all roles."""
-    missing = [name for name in ("adapter", *against) if name not in scores]
+def _check_there(question: RoleQuestion, scores: Mapping[Population, PopulationScores]) -> None:
+    missing = [name for name in question.populations if name not in scores]
     if missing:
         raise BadInput(f"This claim needs role scores of {', '.join(missing)} too. Record and score them.")
-    adapter = scores["adapter"]
-    return {name: difference(adapter, scores[name], allowed, seed) for name in against}
+
+
+def role_values_N(scores: PopulationScores, allowed: Collection[str] | None) -> Float[np.ndarray, " N"]:
+    """One value per held-out item, whose mean is the population's mean role score and whose spread is what items do.
+
+    To first order, a mean of these values over drawn items is the role score on those items.
+    """
+    auroc_F, influence_NF = role_scores(scores, allowed)
+    return np.asarray(auroc_F.mean() + len(influence_NF) * influence_NF.mean(1))
 
 
 def difference(
@@ -167,11 +216,7 @@ def role_scores(
     return np.array([auroc for auroc, _ in found]), np.stack([derivative_N for _, derivative_N in found], axis=1)
 
 
-def _means(
-    scores: Mapping[Population, PopulationScores], names: tuple[Population, ...], allowed: Collection[str] | None
-) -> dict[str, float]:
-    return {POPULATION_NAMES[name]: float(role_scores(scores[name], allowed)[0].mean()) for name in names}
-
-
-def _words(interval: Interval) -> str:
-    return f"{interval.estimate:+.3f} [{interval.low:+.3f}, {interval.high:+.3f}]"
+def interval_words(interval: Interval) -> str:
+    """A difference of role scores with its ends."""
+    ends = ["–" if end is None else f"{end:+.3f}" for end in (interval.low, interval.high)]
+    return f"{interval.estimate:+.3f} [{ends[0]}, {ends[1]}]"

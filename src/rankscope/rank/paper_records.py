@@ -11,6 +11,8 @@ from rankscope.rank.records import read_record
 from rankscope.stats.interval import Interval
 
 VERSION = 1
+SATURATED = 0.98
+"""A count above this share of the nominal rank says nothing of the task."""
 
 
 class TaskNumbers(Config):
@@ -41,10 +43,18 @@ class ConfigurationNumbers(Config):
     planning: TaskNumbers
     reasoning: TaskNumbers
 
+    def ratio(self, nominal: int) -> float | None:
+        """Effective rank of planning over that of reasoning: the paper's claim is 2 to 3.
+
+        None where both counts are the nominal rank, so that their ratio is 1 whatever was learnt.
+        """
+        counts = self.planning.effective_rank, self.reasoning.effective_rank
+        return None if min(counts) >= SATURATED * nominal else counts[0] / counts[1]
+
     @property
-    def ratio(self) -> float:
-        """Effective rank of planning over that of reasoning: the paper's claim is 2 to 3."""
-        return self.planning.effective_rank / self.reasoning.effective_rank
+    def gains(self) -> bool:
+        """Whether any of its adapters is surely better than its base."""
+        return any((task.gain.low or 0) > 0 for task in (self.planning, self.reasoning))
 
 
 class SweepPoint(Config):
@@ -127,6 +137,11 @@ class HashPaperFindings(Config):
     limits: tuple[str, ...]
     reproduce: dict[str, str] = Field(default_factory=dict)
     provenance: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def largest(self) -> int:
+        """Nominal rank of the adapters that are compared."""
+        return max(point.rank for point in self.sweep)
 
     def configuration(self, key: str) -> ConfigurationNumbers:
         """The row of that key."""

@@ -13,6 +13,7 @@ from rankscope.rank.paper_records import (
 )
 from rankscope.report import paper_figures
 from rankscope.report.formats import (
+    DASH,
     count,
     interval_cell,
     minus,
@@ -115,20 +116,29 @@ def answer(findings: HashPaperFindings) -> tuple[Part, ...]:
     published, clean = findings.configuration("published"), findings.configuration("clean")
     return (
         Prose(findings.answer, "lead"),
-        Tiles((*_tiles("as published", published), *_tiles("all five mended", clean))),
+        Tiles(
+            (
+                *_tiles("as published", published, findings.largest),
+                *_tiles("all five mended", clean, findings.largest),
+            )
+        ),
         Prose(findings.setting, "callout", "What was run"),
     )
 
 
-def _tiles(when: str, row: ConfigurationNumbers) -> tuple[Tile, ...]:
+def _tiles(when: str, row: ConfigurationNumbers, largest: int) -> tuple[Tile, ...]:
     def one(name: str, numbers: TaskNumbers) -> Tile:
         gain = signed_points(numbers.gain)
         return Tile(name, percent(numbers.accuracy.estimate), "%", when, "info", (f"gain over its base {gain} points",))
 
-    ratio = Tile(
-        "effective ranks, planning / reasoning", f"{row.ratio:.2f}", "", when, "info", ("the paper claims 2 to 3",)
+    ratio = row.ratio(largest)
+    told = f"both are the nominal rank, {largest}" if ratio is None else "the paper claims 2 to 3"
+    shown = DASH if ratio is None else f"{ratio:.2f}"
+    return (
+        one("planning", row.planning),
+        one("reasoning", row.reasoning),
+        Tile("effective ranks, planning / reasoning", shown, "", when, "info", (told,)),
     )
-    return one("planning", row.planning), one("reasoning", row.reasoning), ratio
 
 
 def signed_points(interval: Interval) -> str:
@@ -197,7 +207,7 @@ def _rank_table(findings: HashPaperFindings) -> Table:
             "setting": Cell(row.title, csv=row.key),
             "planning": number_cell(row.planning.effective_rank, plain, "", _layers(row.planning)),
             "reasoning": number_cell(row.reasoning.effective_rank, plain, "", _layers(row.reasoning)),
-            "ratio": number_cell(row.ratio, plain, ""),
+            "ratio": number_cell(row.ratio(largest), plain, "both are the nominal rank"),
             "functional_planning": text_cell(", ".join(map(str, row.planning.functional))),
             "functional_reasoning": text_cell(", ".join(map(str, row.reasoning.functional))),
         }

@@ -36,6 +36,10 @@ def _no_contrasts(_terms: Sequence[Term], _score: str) -> np.ndarray:
     raise AssertionError("This study's claims are not about contrasts of gains.")
 
 
+def _no_roles(_skill: SkillFindings, _arm: str, _question: str, _population: str) -> None:
+    return None
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Findings on every skill, and how required ranks and gains come out at another level."""
@@ -47,6 +51,9 @@ class Evidence:
     """(skill, arm, level) -> the arm's gain with its interval."""
     contrast_SN: Callable[[Sequence[Term], str], np.ndarray] = _no_contrasts
     """(terms, score) -> weighted sum of gains per seed and item; all terms are scored on the same items."""
+    role_values_SN: Callable[[SkillFindings, str, str, str], np.ndarray | None] = _no_roles
+    """(skill, arm, question about roles, population) -> role score as a value per seed and held-out item; None where
+    no adapter was read for it."""
 
     def contrast_at(self, terms: Sequence[Term], level: float, score: str = PRIMARY) -> Interval:
         """The mean contrast, seeds and items crossed."""

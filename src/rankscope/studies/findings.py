@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -54,6 +54,8 @@ class SkillTables:
     truncation: dict[tuple[str, int], pl.DataFrame]
     folders: dict[tuple[str, int], Path]
     keys: dict[tuple[str, int], str]
+    roles: dict[tuple[str, int], pl.DataFrame] = field(default_factory=dict)
+    """Of adapters that the plan reads."""
 
 
 @dataclass(frozen=True)
@@ -265,7 +267,13 @@ def evidence_of(
         ]
         return np.asarray(np.sum(parts, axis=0))
 
-    return Evidence(found, required_at, gain_at, contrast_SN)
+    def role_values_SN(one: SkillFindings, arm: str, question: str, population: str) -> np.ndarray | None:
+        read = {seed: frame for (label, seed), frame in tables[one.key].roles.items() if label == arm}
+        asked = (pl.col("question") == question) & (pl.col("population") == population)
+        values = [read[seed].filter(asked).sort("item")["value"].to_numpy() for seed in sorted(read)]
+        return np.stack(values) if values and len(values[0]) else None
+
+    return Evidence(found, required_at, gain_at, contrast_SN, role_values_SN)
 
 
 def _recovery(skill: SkillPlan, scores: Scores) -> tuple[Recovery, ...]:

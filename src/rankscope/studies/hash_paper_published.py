@@ -108,7 +108,7 @@ def published_numbers(
         PublishedNumber(
             name="effective rank, planning over reasoning",
             published="2 to 3",
-            ours=f"{one.ratio:.2f}",
+            ours=f"both {largest} of {largest}" if (ratio := one.ratio(largest)) is None else f"{ratio:.2f}",
             note="theirs can not be derived from their repository: one arm of the ratio is stored",
         ),
     )

@@ -13,19 +13,16 @@ def answer(
     """What came out, a sentence per finding."""
     rows = {row.key: row for row in configurations}
     facts = {fact.task: fact for fact in tokens}
-    ratios = [row.ratio for row in configurations]
     largest = max(point.rank for point in sweep)
     return (
+        *_not_learnt(configurations),
         (
             f"With the ban a model that knows every answer could score at most "
             f"{facts['planning'].whole_allowed.estimate:.0%} on planning and "
             f"{facts['reasoning'].whole_allowed.estimate:.0%} on reasoning by the exact rule; without it, 100 %."
         ),
-        *(_switch_sentence(rows[key]) for key in ("ban", "fuzzy", "leak", "padding", "bases") if key in rows),
-        (
-            f"The headline effective rank, N(1e-3) of the rank-{largest} adapters, gives ratios of planning to "
-            f"reasoning from {min(ratios):.2f} to {max(ratios):.2f} over the switches; the paper's claim is 2 to 3."
-        ),
+        *(_switch_sentence(rows[key], largest) for key in ("ban", "fuzzy", "leak", "padding", "bases") if key in rows),
+        _ratios_sentence([row.ratio(largest) for row in configurations], largest),
         (
             "What the same adapters need of their rank to keep 90 % of their gain, planning and reasoning: "
             f"{_functional(rows['published'])} as published, {_functional(rows['clean'])} with all five mended "
@@ -34,9 +31,37 @@ def answer(
     )
 
 
-def _switch_sentence(row: ConfigurationNumbers) -> str:
+def _not_learnt(configurations: Sequence[ConfigurationNumbers]) -> tuple[str, ...]:
+    """What follows where no adapter learnt anything."""
+    if any(row.gains for row in configurations):
+        return ()
+    sentence = (
+        "No adapter is surely better than its base, in any setting: at this size and budget nothing was learnt. What a "
+        "switch changes below is how base and adapter alike are read, and with one shared base or another line count "
+        "the base or the items, not what adapters learn."
+    )
+    return (sentence,)
+
+
+def _ratios_sentence(ratios: Sequence[float | None], largest: int) -> str:
+    told = [ratio for ratio in ratios if ratio is not None]
+    count = f"The headline effective rank, N(1e-3) of the rank-{largest} adapters,"
+    if not told:
+        return (
+            f"{count} is {largest} on both tasks in every setting: it counts the nominal rank, and its ratio, which "
+            "the paper claims to be 2 to 3, says nothing here."
+        )
+    return (
+        f"{count} gives ratios of planning to reasoning from {min(told):.2f} to {max(told):.2f} over the switches; the "
+        "paper's claim is 2 to 3."
+    )
+
+
+def _switch_sentence(row: ConfigurationNumbers, largest: int) -> str:
     parts = (_change_words("planning", row.planning.change), _change_words("reasoning", row.reasoning.change))
-    return f"{row.title[0].upper()}{row.title[1:]}: {' and '.join(parts)}; ratio of effective ranks {row.ratio:.2f}."
+    ratio = row.ratio(largest)
+    ranks = "" if ratio is None else f"; ratio of effective ranks {ratio:.2f}"
+    return f"{row.title[0].upper()}{row.title[1:]}: {' and '.join(parts)}{ranks}."
 
 
 def _change_words(name: str, change: Interval | None) -> str:

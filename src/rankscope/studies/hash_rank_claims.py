@@ -22,6 +22,7 @@ from rankscope.studies.evidence import (
     few_words,
     p_value_of,
     points_words,
+    power_words,
     resolution_words,
     seed_resolution,
     sets_power,
@@ -54,11 +55,12 @@ MOST_BASE, LEAST_FULL, MATCHED_WITHIN = 0.40, 0.90, 0.03
 RATIO_RULE = (
     "Ratio HashHop over HashChain of the {quantity}, in one mode, at three placements (c_proj as in the paper, all "
     "maps, attention) and at every level of difficulty that qualifies (base at most 40 %, full at least 90 %, twins "
-    "within 3 points), as a 95 % interval. A condition favours the claim when its whole interval lies within 1.5 to 4, "
+    "within 3 points), as {interval}. A condition favours the claim when its whole interval lies within 1.5 to 4, "
     "and contradicts it when it lies wholly below 1.5. The first placement that can be told, in that order, decides: "
     "supported when it favours, no other condition contradicts and at least half of the others favour too; refuted "
     "when it contradicts and no other favours; undecided otherwise, and always when the same task measured twice gives "
     "a ratio whose interval excludes 1, or (for the paper's count) when shuffled labels give half to twice the count. "
+    "Supported only if that repeat's interval lies below 1.5, so that it could have told the two apart. "
     "Underpowered below five seeds. The verdict must survive Holm's correction over the claims of the study."
 )
 LOW_RANK_RULE = (
@@ -84,6 +86,7 @@ class RatioClaim:
     source: str
     quantity: str
     measure: Measure
+    interval: str = "a 95 % interval, paired by seed"
 
 
 RATIO_CLAIMS = (
@@ -92,6 +95,7 @@ RATIO_CLAIMS = (
         f"{PAPER}: reasoning needs 2-3x lower rank",
         "required rank at q = 0.9",
         required_ratio,
+        "the ratio of two 95 % sets, divided crosswise (so 90 % for both ends together)",
     ),
     RatioClaim(
         "reasoning uses 2-3 times lower functional rank than planning",
@@ -125,10 +129,12 @@ def hash_rank_claims(evidence: Evidence, command: str) -> tuple[ClaimCard, ...]:
 def in_part(card: ClaimCard, untrained: list[str]) -> ClaimCard:
     """The card of a form that trains some placements only: it tells what it found and decides nothing."""
     part = f"This form does not train {' and '.join(untrained)}, which the rule asks for, and decides nothing."
-    if card.verdict not in DECIDED:
-        return card.override(because=f"{part} {card.because}", p_value=None)
-    because = f"By what was trained it would be {card.verdict}. {part} {card.because}"
     power = "More seeds alone would not decide it: placements are missing."
+    if card.power:
+        power = f"{power} Of what was trained: {card.power[0].lower()}{card.power[1:]}"
+    if card.verdict not in DECIDED:
+        return card.override(because=f"{part} {card.because}", p_value=None, power=power)
+    because = f"By what was trained it would be {card.verdict}. {part} {card.because}"
     return card.override(verdict="undecided", because=because, p_value=None, power=power)
 
 
@@ -197,8 +203,9 @@ def ratio_card(claim: RatioClaim, evidence: Evidence, mode: str, command: str) -
     twice = same_task_twice(claim, evidence)
     n_seeds = min(skill.n_seeds for pair in pairs.values() for skill in pair)
     repeat = f" The same task twice, all maps: {twice.words}." if twice else ""
-    because = f"{_decider(primary)} Ratios by condition: {told}.{repeat}"
-    doubt = "" if twice is None or holds_one(twice) else "the same task measured twice gives a ratio that excludes 1"
+    exceeds = " It surely exceeds 1." if primary and (ratios[primary].low or 0) > 1 else ""
+    because = f"{_decider(primary)}{exceeds} Ratios by condition: {told}.{repeat}"
+    doubt = repeat_doubt(twice, verdict)
     if n_seeds < MIN_SEEDS:
         verdict, because = "underpowered", f"{few_words(n_seeds)} {because}"
     elif doubt and verdict in DECIDED:
@@ -212,7 +219,7 @@ def ratio_card(claim: RatioClaim, evidence: Evidence, mode: str, command: str) -
     return ClaimCard(
         claim=claim.claim,
         source=claim.source,
-        rule=RATIO_RULE.format(quantity=claim.quantity),
+        rule=RATIO_RULE.format(quantity=claim.quantity, interval=claim.interval),
         estimate=f"{claim.quantity}, HashHop / HashChain"
         + (f", {primary}: {ratios[primary].words}" if primary else ": no condition can be told"),
         verdict=verdict,
@@ -235,6 +242,17 @@ def same_task_twice(claim: RatioClaim, evidence: Evidence) -> Ratio | None:
     return claim.measure(evidence, (first, again), LEVEL) if first and again else None
 
 
+def repeat_doubt(twice: Ratio | None, verdict: str) -> str:
+    """Why the same task measured twice forbids the verdict; empty where it does not, or was not measured twice."""
+    if twice is None:
+        return ""
+    if not holds_one(twice):
+        return "the same task measured twice gives a ratio that excludes 1"
+    if verdict == "supported" and (twice.high is None or twice.high >= PAPER_RANGE[0]):
+        return f"the same task measured twice could differ by {PAPER_RANGE[0]:g} as well"
+    return ""
+
+
 def holds_one(ratio: Ratio) -> bool:
     """Whether the interval holds 1; a side that is unbounded, or a ratio that can not be told, excludes nothing."""
     return (ratio.low is None or ratio.low <= 1) and (ratio.high is None or ratio.high >= 1)
@@ -246,15 +264,38 @@ def _ratio_power(claim: RatioClaim, pairs: dict[str, Pair], primary: str) -> str
     if claim.measure is required_ratio:
         return sets_power(pairs[primary])
     if claim.measure is functional_ratio:
-        low_S, high_S, ratio_S = functional_ends(pairs[primary])
-        hidden = hidden_spread(low_S, high_S)
+        low_S, high_S, _ = functional_ends(pairs[primary])
     else:
-        ratio_S = np.divide(*(np.array(threshold_counts(skill)[1], dtype=float) for skill in pairs[primary]))
-        hidden = 0.0
-    found = seed_resolution(np.log(ratio_S) - np.log(PAPER_RANGE[0]), hidden)
-    if found is None:
+        low_S = high_S = np.divide(*(np.array(threshold_counts(skill)[1], dtype=float) for skill in pairs[primary]))
+    return ratio_power(low_S, high_S)
+
+
+def ratio_power(low_S: np.ndarray, high_S: np.ndarray) -> str:
+    """Power of a ratio paired by seed, from the ends that each seed leaves open; seeds do not narrow what budgets hide.
+
+    What decides is the end that is nearest to a border of the paper's range.
+    """
+    if len(low_S) < 2:
         return "One seed says nothing about the spread over seeds, so not how many would decide it."
-    return f"On the logarithm of the ratio, measured from log {PAPER_RANGE[0]:g}: " + resolution_words(
+    least, most = np.log(PAPER_RANGE)
+    with np.errstate(divide="ignore"):
+        low_S, high_S = np.log(low_S), np.log(high_S)
+    low, high = float(low_S.mean()), float(high_S.mean())
+    if high < least:
+        border, distance_S = PAPER_RANGE[0], least - high_S
+    elif low >= least and high <= most:
+        border, distance_S = min(
+            ((PAPER_RANGE[0], low_S - least), (PAPER_RANGE[1], most - high_S)), key=lambda one: float(one[1].mean())
+        )
+    else:
+        return (
+            f"More seeds alone would not decide it: with any number of them the interval would be "
+            f"[{np.exp(low):.3g}, {np.exp(high):.3g}], as wide as the budgets tried leave it. Budgets closer together "
+            "would narrow it."
+        )
+    found = seed_resolution(distance_S, hidden_spread(np.exp(low_S), np.exp(high_S)))
+    assert found is not None
+    return f"On the logarithm of the ratio, measured from log {border:g}: " + resolution_words(
         found, 1, "(a factor of " + f"{np.exp(found.detectable):.2g})"
     )
 
@@ -273,7 +314,7 @@ def low_rank_card(evidence: Evidence, mode: str, command: str) -> ClaimCard:
         planning, reasoning = pairs[told[0]]
         estimate = f"{told[0]}: {_rank_words(reasoning)}"
         because = f"HashHop in the same place: {_rank_words(planning)}."
-        power = sets_power((reasoning,))
+        power = low_rank_power(reasoning)
     else:
         estimate, power = "no placement can be told", "More seeds alone would not decide it: no placement can be told."
         because = "; ".join(f"{place}: {_untold(pair[1])}" for place, pair in pairs.items() if place in PRIMARY)
@@ -291,6 +332,23 @@ def low_rank_card(evidence: Evidence, mode: str, command: str) -> ClaimCard:
         p_value=p_value_of(at) if told and n_seeds >= MIN_SEEDS else None,
         power="" if verdict in DECIDED else power,
     )
+
+
+def low_rank_power(skill: SkillFindings) -> str:
+    """What more seeds could do: ranks from LOW_RANK on that are undecided, unless the functional rank forbids it."""
+    uses = largest_functional(skill)
+    near = {rank: found for rank, found in skill.required[0].resolution.items() if rank >= LOW_RANK}
+    if near:
+        return power_words((f"{skill.name}, rank {rank}", found) for rank, found in near.items())
+    if uses is None:
+        return "More seeds alone would not decide it: the functional rank was not measured."
+    above = [rank for rank in uses.by_seed if rank > LOW_RANK]
+    if above:
+        return (
+            f"More seeds alone would not decide it: the functional rank lies above {LOW_RANK} in {len(above)} of "
+            f"{len(uses.by_seed)} seeds, and it must not in any."
+        )
+    return sets_power((skill,))
 
 
 def _untold(skill: SkillFindings) -> str:

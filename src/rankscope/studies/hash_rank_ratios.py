@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
+from rankscope.rank.paper_records import SATURATED
 from rankscope.rank.records import FunctionalRank, SkillFindings
 from rankscope.rank.required import rank_ratio
 from rankscope.studies.claims import PAPER_RANGE, doubts
@@ -13,8 +14,6 @@ from rankscope.studies.evidence import STUCK, Evidence
 
 COUNT = "N(1e-3)"
 """The paper's own count: singular values above a thousandth of the largest."""
-SATURATED = 0.98
-"""A count above this share of the nominal rank says nothing of the task."""
 SAME_AS_NULL = 2.0
 """A count within this factor of the shuffled labels' does not see the task."""
 

@@ -18,7 +18,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import polars as pl
 
@@ -46,7 +45,7 @@ from rankscope.interpret.direction_facts import Distribution, distribution, ids_
 from rankscope.interpret.examples import ExampleRule, examples
 from rankscope.interpret.lens import lens, residual_rms
 from rankscope.interpret.populations import score_populations
-from rankscope.interpret.role_claims import RoleClaim, as_interpretable_as_neurons, fires_for_reasoning
+from rankscope.interpret.role_claims import QUESTIONS, RoleClaim, judge_one
 from rankscope.interpret.role_scores import PopulationScores
 from rankscope.interpret.tables import write_examples, write_role_scores
 from rankscope.lm.bases import Base
@@ -241,9 +240,9 @@ def _find_roles(look: Look, state: AdapterState) -> None:
         return
     for scores in look.scores.values():
         write_role_scores(look.folder / RECORDS, scores)
-    for claim in (as_interpretable_as_neurons, fires_for_reasoning):
+    for question in QUESTIONS:
         try:
-            look.claims.append(claim(look.scores))
+            look.claims.append(judge_one(question, look.scores))
         except BadInput as error:
             look.missing.append(f"A claim could not be judged: {error}")
 
@@ -381,11 +380,10 @@ def _population(name: Population, scores: PopulationScores) -> records.Populatio
 
 def _card(claim: RoleClaim) -> records.LookCard:
     means = ", ".join(f"{name} {mean:.3f}" for name, mean in claim.mean_scores.items())
-    verdicts: dict[str, Literal["supported", "refuted"]] = {"supported": "supported", "refuted": "refuted"}
     return records.LookCard(
-        claim=claim.claim,
+        claim=f"{claim.claim[0].upper()}{claim.claim[1:]}.",
         rule=claim.rule,
-        verdict=verdicts.get(claim.verdict, "undecided"),
+        verdict="underpowered",
         estimate=f"mean role scores: {means}",
         because=claim.because,
         limits=claim.limits,

@@ -42,6 +42,10 @@ class SkillPlan(Config):
     controls: tuple[Control, ...] = ALL_CONTROLS
     n_truncation: PositiveInt = 150
     """Test items on which truncations are scored (the first ones)."""
+    read: tuple[int, ...] = ()
+    """Nominal ranks whose adapters are read: whether their directions tell the roles of tokens."""
+    n_read: PositiveInt = 200
+    """Test items that they are read on (the first ones)."""
     generate: bool = True
     """Whether answers after the model's own trace are generated too."""
     descriptive: bool = False

@@ -72,6 +72,7 @@ START_RATES = {"rank 1": 1.6e-2, "rank 4": 1e-2, "rank 16": 8e-3, "dense": 2e-3,
 
 
 def _skill(form: Form, name: str, place: str, scored: str, arms: tuple[ArmSpec, ...], task: str = TASK) -> SkillPlan:
+    whole, n_test = (name, place) == (MIX, ALL_MAPS), form.n_test * (len(SKILLS) if name == MIX else 1)
     return SkillPlan(
         name=f"{name}, {place}",
         mode="reasoning",
@@ -80,9 +81,11 @@ def _skill(form: Form, name: str, place: str, scored: str, arms: tuple[ArmSpec, 
         arms=arms,
         seeds=form.seeds,
         budget=form.budget,
-        n_test=form.n_test * (len(SKILLS) if name == MIX else 1),
+        n_test=n_test,
         n_validation=form.n_validation,
-        functional=(max(form.ranks),) if (name, place) == (MIX, ALL_MAPS) and max(form.ranks) > 1 else (),
+        functional=(max(form.ranks),) if whole and max(form.ranks) > 1 else (),
+        read=(1,) if whole and form.tuned_by else (),
+        n_read=min(200, n_test),
     )
 
 

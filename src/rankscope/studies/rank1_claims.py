@@ -8,6 +8,8 @@
 3. *What a rank-1 adapter learns is the reasoning in the traces.* By right answers after the model's own trace, since an
    adapter that has seen the steps of other items can not write the right ones: half of g_1 less the gain of rank 1
    trained on shuffled traces with right answers. `supported` when surely above 0, `refuted` when surely below.
+4. and 5. *Adapter directions are as interpretable as MLP neurons*, and *fire for reasoning-specific tokens*: by the
+   rules of interpret/role_claims.py, over the rank-1 adapters of all maps.
 
 Surely: the whole 95 % interval, seeds and items crossed. Fewer than five seeds: `underpowered`. Undecided whatever the
 interval: rates that are not tuned (`confounded`); an arm of the contrast that was still improving in most seeds; an arm
@@ -34,6 +36,7 @@ from rankscope.studies.evidence import (
     power_words,
 )
 from rankscope.studies.rank1 import ALL_MAPS, MIX, SHUFFLED
+from rankscope.studies.role_cards import role_cards
 
 PAPER = "arXiv 2511.06739"
 BAND = (0.73, 0.90)
@@ -88,7 +91,8 @@ def rank1_claims(evidence: Evidence, command: str) -> tuple[ClaimCard, ...]:
         questions.append(_places_question(mlp, attention))
     if mix is not None and shuffled is not None:
         questions.append(_traces_question(mix, shuffled))
-    return tuple(_card(evidence, question, command) for question in questions)
+    cards = tuple(_card(evidence, question, command) for question in questions)
+    return (*cards, *(role_cards(evidence, mix, RANK_1, command) if mix is not None else ()))
 
 
 def _recovery_question(mix: SkillFindings) -> Question:

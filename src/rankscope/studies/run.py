@@ -124,7 +124,7 @@ def study_findings(
         found: dict[str, SkillFindings] = {}
         for skill in plan.skills:
             one = skill_findings(plan, skill, tables[skill.key])
-            found[skill.key] = one.override(flags=(*one.flags, *_rate_flags(table, base, skill, plan.rates)))
+            found[skill.key] = one.override(flags=(*one.flags, *rate_flags(table, base, skill, plan.rates)))
             bar.advance(1)
     skills = abridged(tuple(found.values()))
     planted = any(skill.mode == "planted" for skill in plan.skills)
@@ -170,14 +170,17 @@ def abridged(skills: tuple[SkillFindings, ...]) -> tuple[SkillFindings, ...]:
     return tuple(kept)
 
 
-def _rate_flags(table: RateTable | None, base: Base, skill: SkillPlan, rates: dict[str, float]) -> tuple[str, ...]:
+def rate_flags(table: RateTable | None, base: Base, skill: SkillPlan, rates: dict[str, float]) -> tuple[str, ...]:
+    """What a reader must know of the skill's learning rates."""
     if skill.varies:
         return ()
     if table is None:
         return ("confounded: rates not tuned",)
     if len(skill.arms) == 1 and isinstance(skill.arms[0], FullSpec):
         return ()  # no adapter to compare with
-    return confounded_flags(table, base.content_hash, skill, rates)
+    borrowed = skill.tuned_as not in (None, skill.task) and skill.mode != "planted"
+    other = (f"learning rates are those tuned on {skill.tuned_as}",) if borrowed else ()
+    return (*other, *confounded_flags(table, base.content_hash, skill, rates))
 
 
 def _rate_maps(

@@ -13,13 +13,15 @@ import torch
 from rankscope.adapters.attach import attached
 from rankscope.adapters.planted import teacher_of
 from rankscope.adapters.read import read_adapter
+from rankscope.base.errors import BadInput
 from rankscope.evals.score import score_cell, score_variant
 from rankscope.evals.teacher_forced import Teacher, completion_log_probs
+from rankscope.interpret.role_values import read_roles
 from rankscope.lm.bases import Base, load_base
 from rankscope.rank.functional import Probe, truncation_curves
 from rankscope.runs.tables import write_table
 from rankscope.studies.plan import SkillPlan
-from rankscope.tasks.catalog import load_items
+from rankscope.tasks.catalog import load_items, load_role_items
 from rankscope.tasks.encoded import EncodedItems
 from rankscope.train.training import FINAL, early_step_of
 
@@ -27,7 +29,7 @@ SCORING_SEED = 0
 """Data seed of validation and test items; their streams differ by split."""
 _DRAWN_PER_KEPT = 4
 
-ScoreKind = Literal["test", "convergence", "truncation", "base"]
+ScoreKind = Literal["test", "convergence", "truncation", "roles", "base"]
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,8 @@ class Scorer:
     def _table(self, job: ScoreJob) -> pl.DataFrame:
         if job.kind == "truncation":
             return self._truncations(job)
+        if job.kind == "roles":
+            return self._roles(job)
         if job.kind == "convergence":
             return pl.concat(
                 self._cell_table(job, "validation", snapshot, generate=False) for snapshot in ("early", FINAL)
@@ -132,6 +136,16 @@ class Scorer:
             n_draws=1,
         )
         return curves.with_columns(pl.lit(job.cell).alias("cell"), pl.lit(job.seed, dtype=pl.Int32).alias("seed"))
+
+    def _roles(self, job: ScoreJob) -> pl.DataFrame:
+        assert job.folder is not None
+        skill = job.skill
+        task = skill.scored_as or skill.task
+        items, roles = load_role_items(task, "test", skill.n_read, SCORING_SEED, self.base.tokenizer)
+        if roles is None:
+            raise BadInput(f"{skill.key} asks for roles, and the items of {task} have none.")
+        values = read_roles(self.base, read_adapter(job.folder / FINAL), items, roles, job.seed)
+        return values.with_columns(pl.lit(job.cell).alias("cell"), pl.lit(job.seed, dtype=pl.Int32).alias("seed"))
 
     def _items_and_teacher(self, skill: SkillPlan, split: str) -> tuple[EncodedItems, Teacher | None]:
         key = (skill.key, split)

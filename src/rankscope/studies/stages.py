@@ -10,6 +10,7 @@ import polars as pl
 
 from rankscope.base.device import resolve_device
 from rankscope.evals.score_table import SCHEMA
+from rankscope.interpret.role_values import ROLE_VALUES
 from rankscope.lm.bases import load_base
 from rankscope.rank.functional import k_grid
 from rankscope.runs.tables import read_table, write_table
@@ -146,7 +147,8 @@ def cell_job(one: Trained, kind: ScoreKind, folder: Path, tag: str) -> ScoreJob:
 def _kinds(one: Trained) -> tuple[ScoreKind, ...]:
     if one.diverged:
         return ()
-    return ("test", "convergence", "truncation") if is_truncated(one) else ("test", "convergence")
+    extra: tuple[tuple[ScoreKind, bool], ...] = (("truncation", is_truncated(one)), ("roles", is_read(one)))
+    return ("test", "convergence", *(kind for kind, wanted in extra if wanted))
 
 
 def _table(folder: Path, tag: str, kind: str, key: str) -> Path:
@@ -154,9 +156,12 @@ def _table(folder: Path, tag: str, kind: str, key: str) -> Path:
 
 
 def _cell_table(folder: Path, tag: str, kind: ScoreKind, one: Trained) -> Path:
-    """Truncations by the number of budgets tried too: other budgets make other tables."""
+    """Truncations by budgets and controls too, roles by the number of items: others make other tables."""
     if kind == "truncation" and isinstance(one.arm, LoraSpec):
-        return _table(folder, tag, f"{kind}-{len(k_grid(one.arm.rank))}", one.key)
+        how = f"{len(k_grid(one.arm.rank))}-{'+'.join(one.skill.controls)}"
+        return _table(folder, tag, f"{kind}-{how}", one.key)
+    if kind == "roles":
+        return _table(folder, tag, f"{kind}-{one.skill.n_read}", one.key)
     return _table(folder, tag, kind, one.key)
 
 
@@ -164,7 +169,8 @@ def read_cell_tables(
     kind: ScoreKind, wanted: Sequence[Trained], folder: Path, tag: str
 ) -> dict[tuple[str, int], pl.DataFrame]:
     """Tables of one kind by (arm, seed), checked against their schema. Raises BadFile when one is missing."""
-    schema = SCHEMA if kind != "truncation" else {"control": pl.String, "item": pl.Int64}
+    schemas = {"truncation": {"control": pl.String, "item": pl.Int64}, "roles": ROLE_VALUES}
+    schema = schemas.get(kind, SCHEMA)
     return {(one.arm.label, one.seed): read_table(_cell_table(folder, tag, kind, one), schema) for one in wanted}
 
 
@@ -176,6 +182,7 @@ def read_tables(skill: SkillPlan, trained: Sequence[Trained], folder: Path, tag:
         test=read_cell_tables("test", mine, folder, tag),
         convergence=read_cell_tables("convergence", mine, folder, tag),
         truncation=read_cell_tables("truncation", [one for one in mine if is_truncated(one)], folder, tag),
+        roles=read_cell_tables("roles", [one for one in mine if is_read(one)], folder, tag),
         folders={(one.arm.label, one.seed): one.folder for one in mine},
         keys={(one.arm.label, one.seed): one.key for one in mine},
     )
@@ -186,8 +193,13 @@ def is_truncated(one: Trained) -> bool:
     return isinstance(one.arm, LoraSpec) and one.arm.rank in one.skill.functional
 
 
+def is_read(one: Trained) -> bool:
+    """Whether the plan asks what the cell's directions tell of roles."""
+    return isinstance(one.arm, LoraSpec) and one.arm.rank in one.skill.read
+
+
 def write_records(trained: Sequence[Trained], tables: dict[str, SkillTables], folder: Path) -> None:
-    """Gathers what others may want to compute again: `cells`, `scores` and `truncation` as one Parquet file each.
+    """Gathers what others may want to compute again: `cells`, `scores`, `truncation`, `roles` as one Parquet file each.
 
     Log-probabilities are rounded to 1e-4 nats, which moves no mean that is shown and makes the files a third as large.
     """
@@ -217,6 +229,9 @@ def write_records(trained: Sequence[Trained], tables: dict[str, SkillTables], fo
     cuts = [frame for found in tables.values() for frame in found.truncation.values()]
     if cuts:
         write_table(records / "truncation.parquet", _rounded(pl.concat(cuts)))
+    read = [frame for found in tables.values() for frame in found.roles.values()]
+    if read:
+        write_table(records / "roles.parquet", pl.concat(read))
 
 
 def _rounded(frame: pl.DataFrame) -> pl.DataFrame:

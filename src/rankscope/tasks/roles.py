@@ -15,6 +15,9 @@ about."""
 TAGS = ("on_path", "distractor", "branch", "leaf", *(f"hop_{k}" for k in range(1, 9)))
 """Of map tasks, any number per token. `hop_k`: the node k edges from the asked start along the asked path."""
 
+FORM_TAGS = ("after_wait", "correction", "repeat", "step_first")
+"""Tags of shipped tasks that follow from the kind of token or its place in the text. All others, and those that a file
+brings, count as reasoning: they follow from the problem that the item poses."""
 
 MAX_TAGS, MAX_SURFACES = 32, 256
 """Tags are bits of a uint32, surfaces are numbers in a uint8."""

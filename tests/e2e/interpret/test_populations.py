@@ -9,7 +9,8 @@ from rankscope.base.errors import BadInput
 from rankscope.capture.recorder import record
 from rankscope.interpret.examples import examples
 from rankscope.interpret.populations import matched_view, sampled, score_populations
-from rankscope.interpret.role_claims import as_interpretable_as_neurons, fires_for_reasoning
+from rankscope.interpret.role_claims import QUESTIONS, judge_one, reasoning_roles, role_scores
+from rankscope.interpret.role_values import read_roles
 from rankscope.interpret.tables import read_examples, read_role_scores, write_examples, write_role_scores
 from rankscope.lm.bases import load_base
 from rankscope.tasks.catalog import load_role_items
@@ -44,9 +45,30 @@ def test_populations_are_matched_and_claims_follow(captured, tmp_path):
     write_role_scores(tmp_path, scores["mlp"])
     for name in ("pairs", "best", "roles"):
         assert read_role_scores(tmp_path, "mlp", name).equals(getattr(scores["mlp"], name))
-    for claim in (as_interpretable_as_neurons(scores), fires_for_reasoning(scores)):
-        assert claim.verdict in ("supported", "refuted", "undecided")
+    for question in QUESTIONS:
+        claim = judge_one(question, scores)
+        assert claim.would_be in ("supported", "refuted", "undecided")
         assert all(one.low <= one.estimate <= one.high for one in claim.differences.values())
+
+
+def test_an_adapter_is_read_as_its_captures_are(captured):
+    base = load_base("tiny-gpt2")
+    items, roles = load_role_items(TASK, "test", 60, 0, base.tokenizer)
+    weights = random_adapter(base.model, 2, scale=0.05)
+    table, again = read_roles(base, weights, items, roles, 0), read_roles(base, weights, items, roles, 1)
+    scores = score_populations({name: captured[name] for name in ("adapter", "random")}, n_shifts=0)
+    allowed = reasoning_roles(scores["adapter"].scored_on.roles.names)
+    assert "tag:on_path" in allowed
+    for name in ("adapter", "random"):
+        rows = table.filter((pl.col("question") == "reasoning roles") & (pl.col("population") == name))
+        assert rows["value"].mean() == pytest.approx(role_scores(scores[name], allowed)[0].mean(), abs=1e-6)
+        assert rows["item"].to_list() == scores[name].scored_on.items_N.tolist()
+    ours, others = (
+        [frame.filter(pl.col("population") == name)["value"].to_numpy() for frame in (table, again)]
+        for name in ("adapter", "mlp")
+    )
+    assert np.array_equal(*ours)  # the seed draws what the adapter is compared with, not the items
+    assert not np.array_equal(*others)
 
 
 def test_principal_components_are_those_of_the_centred_columns(captured):

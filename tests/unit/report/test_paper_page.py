@@ -21,6 +21,7 @@ from rankscope.report.figures import specification
 from rankscope.report.paper_figures import accuracy_layers, threshold_layers
 from rankscope.report.paper_page import render_paper, write_paper_report
 from rankscope.stats.interval import Interval
+from rankscope.studies.hash_paper_words import answer
 
 HOSTILE = "<script>alert('x')</script>"
 
@@ -152,4 +153,24 @@ def test_findings_come_back_as_written_and_damaged_ones_are_refused(tmp_path) ->
 
 
 def test_the_ratio_is_planning_over_reasoning() -> None:
-    assert FINDINGS.configuration("published").ratio == 2.0
+    assert FINDINGS.configuration("published").ratio(FINDINGS.largest) == 2.0
+
+
+def test_counts_that_are_the_nominal_rank_have_no_ratio() -> None:
+    both = numbers(0.6, 8.0).model_dump()
+    saturated = FINDINGS.override(
+        configurations=[one.override(planning=both, reasoning=both).model_dump() for one in FINDINGS.configurations]
+    )
+    assert saturated.configurations[0].ratio(saturated.largest) is None
+    assert "both are the nominal rank, 8" in render_paper(saturated)
+    said = " ".join(answer(saturated.configurations, saturated.sweep, saturated.tokens))
+    assert "is 8 on both tasks in every setting" in said
+    assert "1.00" not in said
+
+
+def test_settings_in_which_nothing_was_learnt_say_so_first() -> None:
+    still = numbers(0.3, 5.0).override(gain=interval(0.001).model_dump()).model_dump()
+    nothing = [one.override(planning=still, reasoning=still) for one in FINDINGS.configurations]
+    said = answer(nothing, FINDINGS.sweep, FINDINGS.tokens)
+    assert said[0].startswith("No adapter is surely better than its base, in any setting")
+    assert "surely better" not in answer(FINDINGS.configurations, FINDINGS.sweep, FINDINGS.tokens)[0]

@@ -17,9 +17,11 @@ from rankscope.stats.power import minimum_detectable_effect
 from rankscope.studies import first_look, hash_rank
 from rankscope.studies.evidence import Evidence, corrected
 from rankscope.studies.hash_rank_answer import difficulty_answer, hash_rank_answer
-from rankscope.studies.hash_rank_claims import hash_rank_claims
+from rankscope.studies.hash_rank_claims import hash_rank_claims, ratio_power
 from rankscope.studies.hash_rank_ratios import seed_ratio
 from rankscope.studies.plan import SkillPlan, StudyPlan
+from rankscope.studies.rates import read_rates
+from rankscope.studies.run import rate_flags
 from rankscope.studies.scoring import items_to_test
 from rankscope.train.cell import Cell, OptimiserSpec
 
@@ -178,6 +180,12 @@ def test_the_same_task_twice_must_hold_one():
     assert [card.p_value for card in found[:3]] == [None] * 3
     steady = cards([*twins({}, HALF), skill("HashHop again, all maps", "control"), null()])
     assert [card.verdict for card in steady[:3]] == ["supported"] * 3
+    coarse = skill("HashHop again, all maps", "control", need=(2, 8))
+    unresolved = cards([*twins({}, HALF), coarse, null()])[REQUIRED]
+    assert (unresolved.verdict, unresolved.p_value) == ("undecided", None)
+    assert "the same task measured twice could differ by 1.5 as well" in unresolved.because
+    same = cards([*twins({}, {}), coarse, null()])[REQUIRED]
+    assert same.verdict == "refuted", "a repeat that is too coarse to support is none to refute with sets that agree"
 
 
 def test_a_count_that_does_not_see_the_task_decides_nothing():
@@ -193,6 +201,17 @@ def test_equal_functional_ranks_in_all_seeds_are_no_certainty():
     assert card.verdict == "undecided"
     rounding = np.log(16 / 15 * 12 / 11) / 12**0.5
     assert f"sees a contrast of {minimum_detectable_effect(rounding, 5):.2g} " in card.power
+    assert f"it saw {np.log(1.5 / (16 / 11)):.2g}" in card.power, "the upper end is what must come below 1.5"
+
+
+def test_seeds_do_not_narrow_what_budgets_leave_open():
+    """Of budgets 10 12 14 16 a rank of 16 lies above 14 and one of 12 above 10: the ratio is in 14/12 to 1.6."""
+    wide = ratio_power(np.full(50, 14 / 12), np.full(50, 16 / 10))
+    assert wide.startswith("More seeds alone would not decide it: with any number of them the interval would be [1.17")
+    inside = ratio_power(np.full(5, 2.0), np.full(5, 3.9))
+    assert "measured from log 4" in inside
+    assert "more seed" in inside
+    assert ratio_power(np.zeros(5), np.full(5, 1.0)).startswith("On the logarithm of the ratio, measured from log 1.5")
 
 
 def test_an_adapter_without_a_gain_has_no_functional_ratio():
@@ -207,6 +226,8 @@ def test_a_form_that_lacks_placements_tells_what_it_found_and_decides_nothing():
     assert all(card.because.startswith("By what was trained it would be supported.") for card in found)
     assert "does not train c_proj and attention" in found[REQUIRED].because
     assert found[REQUIRED].estimate.endswith("all maps: 2 [1.5, 2]")
+    open_too = cards([*twins({"uses": (16,) * 5}, {"uses": (12,) * 5}, ("all maps",)), null()])[FUNCTIONAL]
+    assert open_too.power.startswith("More seeds alone would not decide it: placements are missing.")
 
 
 def test_few_seeds_and_untuned_rates_forbid_verdicts():
@@ -222,7 +243,9 @@ def test_few_seeds_and_untuned_rates_forbid_verdicts():
 def test_low_rank_spaces():
     assert cards(twins({}, {"need": (16, 16)}))[LOW_RANK].verdict == "refuted"
     assert cards(twins({}, {"need": (8, 16)}))[LOW_RANK].verdict == "undecided"
-    assert cards(twins({}, {"uses": (8, 8, 8, 8, 12)}))[LOW_RANK].verdict == "undecided"
+    above = cards(twins({}, {"uses": (8, 8, 8, 8, 12)}))[LOW_RANK]
+    assert above.verdict == "undecided"
+    assert "functional rank lies above 8 in 1 of 5 seeds" in above.power
     card = cards(twins({}, {"uses": (8,) * 5}))[LOW_RANK]
     assert card.verdict == "supported"
     assert card.because.startswith("HashHop in the same place: Needs 4 to 4.")
@@ -313,6 +336,15 @@ def test_twins_differ_in_the_question_alone_and_share_their_maps():
                 hop, chain = (items_to_test(base, one) for one in few)
                 assert hop.item_ids_N.tolist() == chain.item_ids_N.tolist()
                 assert (hop.groups["ends_at_leaf"] == 1).all()
+
+
+def test_rates_of_another_task_are_flagged():
+    base, made = load_base("tiny-gpt2"), hash_rank.plan("all_maps")
+    table = read_rates("hash_rank:tune_all_maps")
+    flags = {one.name: rate_flags(table, base, one, made.rates) for one in made.skills}
+    assert flags["HashHop, all maps"] == ()
+    (told,) = flags["HashChain, shuffled labels"]
+    assert told == f"learning rates are those tuned on {made.skills[1].task}"
 
 
 def test_every_arm_has_a_tuned_home_of_the_same_budget():

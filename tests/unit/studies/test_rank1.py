@@ -62,7 +62,15 @@ def skill(name: str, by_arm: dict[str, float], n_seeds: int, mode: str, flags=()
 
 
 def cards(
-    rank_1=0.8, full=0.98, mlp=0.6, attention=0.2, shuffled=0.05, n_seeds=5, flags=(), changed=lambda one: one
+    rank_1=0.8,
+    full=0.98,
+    mlp=0.6,
+    attention=0.2,
+    shuffled=0.05,
+    n_seeds=5,
+    flags=(),
+    changed=lambda one: one,
+    roles=None,
 ) -> dict[str, ClaimCard]:
     mix, drawn = skill("mix, all maps", {"rank 1": rank_1, "full": full}, n_seeds, "reasoning", flags)
     made = [
@@ -84,10 +92,38 @@ def cards(
     def no_ranks(*_):
         raise AssertionError
 
-    evidence = Evidence(tuple(found for found, _ in made), no_ranks, gain_at, contrast_SN)
-    found = dict(zip(("recovery", "places", "traces"), rank1_claims(evidence, "rankscope study rank1"), strict=True))
+    def role_values_SN(one, arm, question, population):
+        assert (one.name, arm) == ("mix, all maps", "rank 1")
+        return None if roles is None else role_values(roles[question][population], n_seeds)
+
+    evidence = Evidence(tuple(found for found, _ in made), no_ranks, gain_at, contrast_SN, role_values_SN)
+    names = ("recovery", "places", "traces", *(("neurons", "fires") if roles else ()))
+    found = dict(zip(names, rank1_claims(evidence, "rankscope study rank1"), strict=True))
     assert asked <= {PRIMARY, "answer_correct"}
     return found
+
+
+def role_values(mean: float, n_seeds: int) -> np.ndarray:
+    """Seeds differ by .01, items by .1, as standard deviations."""
+    return mean + 0.01 * RNG.standard_normal((n_seeds, 1)) + 0.1 * RNG.standard_normal((n_seeds, 100))
+
+
+def test_roles_are_judged_over_adapters_and_not_below_five():
+    any_role = {"adapter": 0.80, "mlp": 0.74, "random": 0.79}
+    for reasoning, fires in (
+        ({"adapter": 0.8, "mlp": 0.7, "random": 0.7}, "supported"),
+        ({"adapter": 0.8, "mlp": 0.7, "random": 0.9}, "refuted"),
+        ({"adapter": 0.8, "mlp": 0.7, "random": 0.8}, "undecided"),
+    ):
+        roles = {"any role": any_role, "reasoning roles": reasoning}
+        found = cards(roles=roles)
+        assert (found["neurons"].verdict, found["fires"].verdict) == ("supported", fires)
+        assert (found["fires"].power == "") == (fires != "undecided")
+        assert {cards(roles=roles, n_seeds=4)[name].verdict for name in ("neurons", "fires")} == {"underpowered"}
+        assert cards(roles=roles, flags=("confounded: not tuned",))["neurons"].verdict == "undecided"
+    below = {"any role": {"adapter": 0.7, "mlp": 0.8, "random": 0.7}, "reasoning roles": reasoning}
+    assert cards(roles=below)["neurons"].verdict == "refuted"
+    assert cards(roles=below)["neurons"].p_value < 0.05
 
 
 @pytest.mark.parametrize("form", FORMS)

@@ -46,7 +46,7 @@ def test_a_table_per_cell_and_kind_the_long_ones_first():
         ("convergence", "key-dense"),
         ("base", "base"),
     ]
-    assert jobs[0].out == Path("run/tables/tag/truncation-3/key-rank 2.parquet")
+    assert jobs[0].out == Path(f"run/tables/tag/truncation-3-{'+'.join(SKILL.controls)}/key-rank 2.parquet")
     assert jobs[-1].out == Path("run/tables/tag/base/base.parquet")
     assert {job.n_steps for job in jobs if job.cell != "base"} == {2}
 
