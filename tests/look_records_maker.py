@@ -1,8 +1,11 @@
-"""Made-up looks of any size: the same every time, and full of texts that a page must not take for markup."""
+"""Made-up looks of any size: the same every time, and full of texts that a page must not take for markup.
+
+What was taken out is what a real look at as many sites takes out: every unit in every way, each by every role.
+"""
 
 import random
 
-from rankscope.interpret.ablation_records import Ablation, AblationReading, RoleEffect
+from rankscope.interpret.ablation_records import Ablation, AblationReading, How, RoleEffect, Screen
 from rankscope.interpret.look_records import (
     CausalCheck,
     Direction,
@@ -38,6 +41,10 @@ SECTIONS, SURFACES, TAGS = (
     ("on_path", "distractor", "leaf"),
 )
 ROLES = ("section:trace", "surface:step", "tag:on_path", "tag:leaf")
+HOWS: tuple[How, ...] = ("zero", "mean", "keep only")
+UNIT_ROLES = tuple(
+    dict.fromkeys((*ROLES, *(f"tag:{name}" for name in TAGS), *(f"surface:{name}" for name in SURFACES[1:])))
+)
 EXAMPLE_KINDS: tuple[ExampleKind, ...] = ("positive", "negative", "decile", "random", "near zero")
 
 
@@ -72,12 +79,14 @@ def example(draw: random.Random, kind: ExampleKind, n_tokens: int, n_words: int,
     )
 
 
-def ablation(draw: random.Random, unit: str, name: str, layer: int | None, kind: str | None) -> Ablation:
-    kl = 10 ** draw.uniform(-6, -0.5)
+def ablation(
+    draw: random.Random, unit: str, name: str, layer: int | None, kind: str | None, how: How = "zero"
+) -> Ablation:
+    out, kl = how == "zero", 10 ** draw.uniform(-6, -0.5)
     return Ablation(
         unit=unit,
         name=name,
-        how="zero",
+        how=how,
         layer=layer,
         kind=kind,
         n_sites=1,
@@ -85,10 +94,10 @@ def ablation(draw: random.Random, unit: str, name: str, layer: int | None, kind:
         floor=1e-5,
         exact_loss=about(kl, kl / 2),
         nats_loss=about(10 * kl, kl),
-        random_kl=kl / 4,
-        excess=about(kl / 2, kl / 3),
-        p=draw.choice([0.004, 0.4]),
-        attributed=9 * kl,
+        random_kl=kl / 4 if out else None,
+        excess=about(kl / 2, kl / 3) if out else None,
+        p=draw.choice([0.004, 0.4]) if out else None,
+        attributed=9 * kl if out else None,
     )
 
 
@@ -151,17 +160,28 @@ def direction(draw: random.Random, place: int, n_examples: int, n_tokens: int, n
 
 def reading(draw: random.Random, directions: tuple[Direction, ...]) -> AblationReading:
     sites = [one.ablation for one in directions if one.ablation is not None]
-    layers = [ablation(draw, "layer", f"layer {one}", one, None) for one in sorted({row.layer for row in sites})]
-    parts = [ablation(draw, "part", name, None, None) for name in ("attention", "MLP")]
-    kinds = [ablation(draw, "kind", name, None, name) for name in KINDS]
-    effects = [
-        RoleEffect(unit="part", name=name, how="zero", role=role, kl=draw.random(), n_tokens=99)
-        for name in ("attention", "MLP")
-        for role in ROLES
+    layers = sorted({row.layer for row in sites if row.layer is not None})
+    units = [
+        *(("part", name, None, None) for name in ("attention", "MLP")),
+        *(("block", f"layers {first}-{first + 7}", None, None) for first in layers[::8]),
+        *(("kind", name, None, name) for name in KINDS),
+        *(("layer", f"layer {one}", one, None) for one in layers),
     ]
+    rows = [ablation(draw, *unit, how) for unit in units for how in HOWS]
+    rows += sites
+    rows += [ablation(draw, "site", row.name, row.layer, row.kind, how) for row in sites for how in HOWS[1:]]
+    effects = [
+        RoleEffect(
+            unit=row.unit, name=row.name, how=row.how, role=role, kl=draw.random(), floor=draw.choice([0.1, 1e-6]),
+            n_tokens=99,
+        )
+        for row in rows
+        for role in UNIT_ROLES
+    ]  # fmt: skip
+    screen = Screen(n=len(sites), rank_correlation=0.8, share_of_top=0.75)
     return AblationReading(
-        n_adapters=1, n_items=64, n_tokens=1024, base=0.02, whole=0.93, ablations=(*parts, *kinds, *layers, *sites),
-        roles=tuple(effects), screen=None,
+        n_adapters=1, n_items=64, n_tokens=1024, base=0.02, whole=0.93, ablations=tuple(rows), roles=tuple(effects),
+        screen=screen,
     )  # fmt: skip
 
 

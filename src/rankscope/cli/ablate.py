@@ -8,17 +8,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from rankscope.cli.console import out, plain_table, print_json, print_line, step_bar
+from rankscope.cli.console import err, out, plain_table, print_json, print_line, step_bar
 from rankscope.cli.on_task import HeldOutItems, load_on_task
 from rankscope.cli.options import Device, Json
 from rankscope.cli.rank import check_count
+from rankscope.cli.train import LONG_S
 
 if TYPE_CHECKING:
-    from rankscope.interpret.ablation_records import Ablation, AblationReading, AblationRecord
+    from rankscope.adapters.weights import AdapterWeights
+    from rankscope.interpret.ablation_records import Ablation, AblationReading, AblationRecord, AblationSubject
+    from rankscope.interpret.ablation_run import Asked
+    from rankscope.lm.bases import Base
+    from rankscope.tasks.encoded import EncodedItems
 
 N_ITEMS = 200
 MOST_COLUMNS = 10
 BELOW = "·"
+
+MostSites = Annotated[
+    int | None,
+    typer.Option(
+        "--screen",
+        help="Take out only the N sites that a first-order screen ranks first, and a few others to check it.",
+        min=1,
+        metavar="N",
+    ),
+]
 
 
 def ablate(
@@ -29,16 +44,13 @@ def ablate(
     base: Annotated[str, typer.Option("--base", help="Shipped base, model folder, or Hugging Face name.")],
     task: Annotated[str, typer.Option("--task", help="Task with its knobs, or FILE.jsonl.")],
     n_items: HeldOutItems = N_ITEMS,
-    most_sites: Annotated[
-        int | None,
-        typer.Option(
-            "--screen", help="Take out only the N sites that a first-order screen ranks first.", min=1, metavar="N"
-        ),
-    ] = None,
+    most_sites: MostSites = None,
     directions: Annotated[
         bool, typer.Option("--directions", help="Take out single directions too, where sites have several.")
     ] = False,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random shifts.", min=0, max=2**31 - 1)] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Of random shifts, and of the check of a screen.", min=0, max=2**31 - 1)
+    ] = 0,
     folder: Annotated[
         Path | None, typer.Option("--out", help="New folder for ablation.json and report.html.", metavar="FOLDER")
     ] = None,
@@ -52,7 +64,7 @@ def ablate(
     from rankscope.adapters.read import read_adapter
     from rankscope.cli.targets import check_new_folder
     from rankscope.interpret.ablation import ablation
-    from rankscope.interpret.ablation_run import Asked
+    from rankscope.interpret.ablation_run import Asked, subject_of
     from rankscope.studies.held_out import held_out_answers
 
     started = time.monotonic()
@@ -63,13 +75,13 @@ def ablate(
     where = load_on_task(base, task, device, weights, adapters)
     items, roles = held_out_answers(task, where.base, n_items)
     asked = Asked(most_sites=most_sites, directions=directions, seed=seed)
+    tell_cost(where.base, weights, items, asked)
     with step_bar("Ablating, items") as bar:
         reading = ablation(
             where.base.model, weights, items, roles, asked, lambda done, total: bar.show(done, total, "")
         )
-    record = as_record(
-        reading, adapters, base, where.base.content_hash, task, asked, n_items, device, time.monotonic() - started
-    )
+    subject = subject_of(where.base, weights, items, roles, asked)
+    record = as_record(reading, adapters, base, task, subject, n_items, device, time.monotonic() - started)
     if folder is not None:
         write(folder, record)
     if as_json:
@@ -80,13 +92,23 @@ def ablate(
         print_line(f"\nPage: {folder / 'report.html'}", out())
 
 
+def tell_cost(base: "Base", weights: "Sequence[AdapterWeights]", items: "EncodedItems", asked: "Asked") -> None:
+    """Says on stderr how long ablations take, when that is over a minute."""
+    from rankscope.interpret.ablation_cost import estimate_seconds
+    from rankscope.studies.progress import minutes
+
+    with err().status("Estimating how long ablations take"):
+        total_s = estimate_seconds(base.model, weights, items, asked)
+    if total_s > LONG_S:
+        print_line(f"Ablations on {len(items):,} items: about {minutes(total_s)}.", err())
+
+
 def as_record(
     reading: "AblationReading",
     adapters: Sequence[Path],
     base: str,
-    base_hash: str,
     task: str,
-    asked: Any,
+    subject: "AblationSubject",
     n_items: int,
     device: str,
     time_s: float,
@@ -98,15 +120,15 @@ def as_record(
     from rankscope.studies.provenance import run_facts
 
     words = ["rankscope", "ablate", *map(str, adapters), "--base", base, "--task", task, "--items", str(n_items)]
-    words += ["--screen", str(asked.most_sites)] if asked.most_sites else []
-    words += ["--directions"] if asked.directions else []
-    words += ["--seed", str(asked.seed)] if asked.seed else []
+    words += ["--screen", str(subject.most_sites)] if subject.most_sites else []
+    words += ["--directions"] if subject.directions else []
+    words += ["--seed", str(subject.seed)] if subject.seed else []
     return AblationRecord(
         title="Where the adapter acts" if len(adapters) == 1 else f"Where {len(adapters)} adapters act",
         base=base,
-        base_hash=base_hash,
         task=task,
         adapters=tuple(map(str, adapters)),
+        subject=subject,
         reading=reading,
         reproduce={"these ablations": shlex.join(words)},
         provenance=run_facts(device, "fp32", time_s),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from rankscope.cli.ablate import MostSites, tell_cost
 from rankscope.cli.console import StepBar, out, print_json, print_line, step_bar
 from rankscope.cli.on_task import HeldOutItems, load_on_task
 from rankscope.cli.options import Device, Json
@@ -24,6 +25,7 @@ def look(
     task: Annotated[str, typer.Option("--task", help="Task with its knobs, or FILE.jsonl.")],
     folder: Annotated[Path, typer.Option("--out", help="Folder for the page and its records; a later call goes on.")],
     n_items: HeldOutItems = N_ITEMS,
+    most_sites: MostSites = None,
     labels: Annotated[
         Path | None, typer.Option("--labels", help="labels.json saved from the page, to be kept in the folder.")
     ] = None,
@@ -39,21 +41,25 @@ def look(
     from rankscope.interpret.labels import merged, read_labels, write_labels
     from rankscope.interpret.look_records import LABELS_FILE, LOOK_FILE, read_look
     from rankscope.studies.held_out import held_out_answers
-    from rankscope.studies.look import Look, look_at
+    from rankscope.studies.look import Look, asked_ablations, earlier_ablations, look_at
 
     check_folder_target(folder)
     weights = read_adapter(adapter)
     where = load_on_task(base, task, device, [weights], [adapter])
     items, roles = held_out_answers(task, where.base, n_items)
+    words = ["rankscope", "look", str(adapter), "--base", base, "--task", task, "--out", str(folder)]
+    command = shlex.join([*words, "--items", str(n_items), *(["--screen", str(most_sites)] if most_sites else [])])
+    found = Look(where.base, weights, items, roles, folder, str(adapter), command, device, _unheard, most_sites)
+    has_ablations = earlier_ablations(found) is not None
     folder.mkdir(parents=True, exist_ok=True)
     if labels is not None:
         kept = folder / LABELS_FILE
         before = read_labels(kept, weights.content_hash) if kept.exists() else {}
         write_labels(kept, weights.content_hash, merged(before, read_labels(labels, weights.content_hash)))
-    words = ["rankscope", "look", str(adapter), "--base", base, "--task", task, "--out", str(folder)]
-    command = shlex.join([*words, "--items", str(n_items)])
-    with looking() as tell:
-        page = look_at(Look(where.base, weights, items, roles, folder, str(adapter), command, device, tell))
+    if not has_ablations:
+        tell_cost(where.base, [weights], items, asked_ablations(found))
+    with looking() as found.tell:
+        page = look_at(found)
     record = read_look(folder / LOOK_FILE)
     if as_json:
         print_json({"page": str(page), "answer": list(record.answer), "missing": list(record.missing)})
@@ -65,6 +71,10 @@ def look(
     for sentence in record.missing:
         print_line(sentence, out(), style="yellow")
     print_line(f"\nPage: {page}", out())
+
+
+def _unheard(what: str, done: int, total: int) -> None:
+    """Hears of no progress: none is made before the bars are there."""
 
 
 @contextmanager

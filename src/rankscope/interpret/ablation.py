@@ -5,7 +5,7 @@ every layer, since rounding grows with the layers left to run; a KL not above th
 
 Significance: taking an update out moves the model; so would any change of its size at its place. The excess is the
 KL of taking it out less the mean KL of adding random directions of the same rank and Frobenius norm there, paired by
-item and adapter.
+item and adapter; how sure it is also depends on how much such shifts differ (`ablation_chance.py`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,11 +18,14 @@ from transformers import PreTrainedModel
 
 from rankscope.adapters.weights import AdapterWeights
 from rankscope.base.errors import BadInput
-from rankscope.interpret.ablation_records import Ablation, AblationReading, RoleEffect, Screen
+from rankscope.interpret.ablation_chance import family_chances, over_cells
+from rankscope.interpret.ablation_records import Ablation, AblationReading, RoleEffect, Screen, ScreenCheck
 from rankscope.interpret.ablation_run import (
     Asked,
     Measured,
     Planned,
+    adapted_sites,
+    checking_sites,
     measure,
     planned_ablations,
     role_sums,
@@ -36,8 +39,7 @@ from rankscope.lm.sites import place_of
 from rankscope.stats.crossed import crossed_interval
 from rankscope.stats.holm import holm
 from rankscope.stats.interval import Interval
-from rankscope.stats.over_items import difference_over_items, mean_over_items
-from rankscope.stats.smallest_error import smallest_error
+from rankscope.stats.over_items import difference_over_items
 from rankscope.tasks.encoded import EncodedItems
 from rankscope.tasks.roles import RoleTable
 
@@ -61,14 +63,16 @@ def ablation(
     Raises: what `effects` raises, and BadInput for adapters without a site, or a single item.
     """
     asked = asked or Asked()
-    sites = [site for site, factors in adapters[0].items() if factors.rank > 0]
+    sites = adapted_sites(adapters[0])
     if not sites or len(items) < 2:
         raise BadInput(f"An ablation needs an adapted site and two items, not {len(sites)} sites, {len(items)} items.")
     masks = RoleMasks.of(items, roles)
     guesses = [attributed_losses(model, adapter, items) for adapter in adapters]
-    plans = planned_ablations(adapters[0], single_sites(guesses, asked), asked)
+    single = single_sites(guesses, asked)
+    checking = checking_sites(sites, single, asked)
+    plans = planned_ablations(adapters[0], single, asked, checking)
     found = [
-        measure(model, adapter, items, masks, plans, asked, _share(tell, place, len(adapters)))
+        measure(model, adapter, items, masks, plans, asked, place, _share(tell, place, len(adapters)))
         for place, adapter in enumerate(adapters)
     ]
     base = effects(model, adapters[0], [zeroed(adapters[0], sites)], items, masks)
@@ -82,6 +86,7 @@ def ablation(
         ablations=rows,
         roles=_role_effects(plans, found, masks),
         screen=_screen(rows),
+        check=_check(rows, checking, len(sites) - len(single)),
         missing=() if roles is not None else (NO_ROLES,),
     )
 
@@ -92,21 +97,32 @@ def _share(tell: Tell | None, place: int, n: int) -> Tell | None:
 
 def _rows(plans: Sequence[Planned], found: Sequence[Measured], guesses: Sequence[Guess]) -> tuple[Ablation, ...]:
     rows = [_row(place, plan, found, guesses) for place, plan in enumerate(plans)]
-    families: dict[tuple[str, str], list[int]] = {}
-    for place, row in enumerate(rows):
-        if row.p is not None:
-            families.setdefault((row.unit, row.how), []).append(place)
+    families: dict[str, list[int]] = {}
+    for place in found[0].random_kl:
+        families.setdefault(plans[place].unit, []).append(place)
     for places in families.values():
-        for place, p in zip(places, holm([rows[place].p or 0.0 for place in places]), strict=True):
+        for place, p in zip(places, holm(_chances(places, found)), strict=True):
             rows[place] = rows[place].override(p=p)
     return tuple(rows)
 
 
+def _chances(places: Sequence[int], found: Sequence[Measured]) -> list[float]:
+    """p-values of the ablations of one unit, before correction."""
+    return family_chances(
+        [_kl_SN(place, found) for place in places],
+        [np.stack([one.random_kl[place] for one in found]) for place in places],
+        [np.array([one.floor_V[place] for one in found]) for place in places],
+    )
+
+
+def _kl_SN(place: int, found: Sequence[Measured]) -> Float[np.ndarray, "S N"]:
+    return np.stack([one.effects.kl_VN[place] for one in found])
+
+
 def _row(place: int, plan: Planned, found: Sequence[Measured], guesses: Sequence[Guess]) -> Ablation:
-    kl_SN = np.stack([one.effects.kl_VN[place] for one in found])
-    random_SN = np.stack([one.random_kl_VN[place] for one in found])
-    drawn = not np.isnan(random_SN).any()
-    excess_SN = kl_SN - random_SN
+    kl_SN = _kl_SN(place, found)
+    is_drawn = place in found[0].random_kl
+    random_SN = np.stack([one.random_kl[place].mean(0) for one in found]) if is_drawn else None
     at = place_of(plan.sites[0])
     return Ablation(
         unit=plan.unit,
@@ -120,16 +136,10 @@ def _row(place: int, plan: Planned, found: Sequence[Measured], guesses: Sequence
         exact_loss=_exact_loss(np.stack([one.effects.exact_WN[0] for one in found]),
                                np.stack([one.effects.exact_WN[place + 1] for one in found])),
         nats_loss=over_cells(np.stack([one.effects.nats_loss_VN[place] for one in found])),
-        random_kl=float(random_SN.mean()) if drawn else None,
-        excess=over_cells(excess_SN) if drawn else None,
-        p=_p_above_0(excess_SN) if drawn else None,
+        random_kl=None if random_SN is None else float(random_SN.mean()),
+        excess=None if random_SN is None else over_cells(kl_SN - random_SN),
         attributed=_attributed(plan, guesses),
     )  # fmt: skip
-
-
-def over_cells(values_SN: Float[np.ndarray, "S N"], level: float = 0.95) -> Interval:
-    """Mean with its interval: over items for one adapter, else over seeds and items crossed."""
-    return mean_over_items(values_SN[0], level) if len(values_SN) == 1 else crossed_interval(values_SN, level)
 
 
 def _exact_loss(whole_SN: np.ndarray, changed_SN: np.ndarray) -> Interval:
@@ -137,16 +147,6 @@ def _exact_loss(whole_SN: np.ndarray, changed_SN: np.ndarray) -> Interval:
     if len(whole_SN) == 1:
         return difference_over_items(whole_SN[0], changed_SN[0], share=True)
     return crossed_interval(whole_SN - changed_SN)
-
-
-def _p_above_0(values_SN: Float[np.ndarray, "S N"]) -> float:
-    """One-sided: half of the smallest error of the two-sided interval above 0."""
-
-    def above(level: float) -> bool:
-        low = over_cells(values_SN, level).low
-        return low is not None and low > 0
-
-    return smallest_error(above) / 2
 
 
 def _attributed(plan: Planned, guesses: Sequence[Guess]) -> float | None:
@@ -167,9 +167,10 @@ def _role_effects(plans: Sequence[Planned], found: Sequence[Measured], masks: Ro
             how=plans[place].how,
             role=masks.names[role],
             kl=kl,
+            floor=floor,
             n_tokens=n_tokens,
         )
-        for place, role, kl, n_tokens in role_sums([one.effects for one in found])
+        for place, role, kl, floor, n_tokens in role_sums(found)
     )
 
 
@@ -186,4 +187,22 @@ def _screen(rows: Sequence[Ablation]) -> Screen | None:
         n=len(single),
         rank_correlation=float(stats.spearmanr(real, guessed).statistic) if varies else None,
         share_of_top=len(top_real & top_guessed) / n_top,
+    )
+
+
+def _check(rows: Sequence[Ablation], checking: Sequence[str], n_left_out: int) -> ScreenCheck | None:
+    """What the screen may have missed, by the sites that check it; None where none was taken out."""
+    single = [row for row in rows if row.unit == "site" and row.how == "zero"]
+    drawn = [row for row in single if row.name in set(checking)]
+    if not drawn:
+        return None
+    chosen = [row for row in single if row.name not in set(checking)]
+    costliest = max(drawn, key=lambda row: row.kl.estimate)
+    return ScreenCheck(
+        n_chosen=len(chosen),
+        n_left_out=n_left_out,
+        n_drawn=len(drawn),
+        costliest=costliest.name,
+        kl=costliest.kl.estimate,
+        n_cheaper=sum(row.kl.estimate < costliest.kl.estimate for row in chosen),
     )

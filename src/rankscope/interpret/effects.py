@@ -38,6 +38,8 @@ Tell = Callable[[int, int], None]
 
 HELD_AT_ONCE = 2**22
 """Logits in float64 at a time."""
+HELD_FACTORS = 2**27
+"""Numbers in the factors of all passes that are kept from batch to batch; with more, every pass makes its own."""
 
 
 @dataclass(frozen=True)
@@ -143,18 +145,25 @@ def _restarting(model: PreTrainedModel, full: AdapterWeights, interventions: Seq
     starts = [decoder.lowest_layer(one.changed(full)) for one in interventions]
     ops = adapter_ops(full, next(model.parameters()))
     groups = [
-        (layer, [WHOLE, *places], _variants(model, [Intervention(full), *(interventions[place] for place in places)]))
+        (layer, places)
         for layer in sorted(set(starts))
         for places in _chunks([place for place, start in enumerate(starts) if start == layer])
     ]
 
+    def made(places: list[int]) -> Variants:
+        return _variants(model, [Intervention(full), *(interventions[place] for place in places)])
+
+    n_numbers = sum(f.A_RI.numel() + f.B_OR.numel() for f in full.values()) * VARIANTS_PER_PASS * len(groups)
+    held = [made(places) for _, places in groups] if n_numbers <= HELD_FACTORS else None
+
     def passes(batch: CompletionBatch) -> Iterator[tuple[int, Tensor]]:
         tokens, wanted = batch.read_MT.to(device), batch.wanted_MT.to(device)
         reached, residual = 0, decoder.embed(tokens)
-        for layer, places, variants in groups:
+        for number, (layer, places) in enumerate(groups):
+            variants = made(places) if held is None else held[number]
             residual = decoder.below(None, layer, start_layer=reached, residual=residual, site_ops=ops)
             reached = layer
-            yield from zip(places, variants.logits(tokens, wanted, layer, residual), strict=True)
+            yield from zip([WHOLE, *places], variants.logits(tokens, wanted, layer, residual), strict=True)
 
     return passes
 

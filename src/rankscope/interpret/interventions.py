@@ -48,7 +48,8 @@ def kept_only(full: AdapterWeights, sites: Collection[str]) -> Intervention:
 
 def averaged(full: AdapterWeights, sites: Collection[str], mean_inputs: Mapping[str, Tensor]) -> Intervention:
     """The adapter with its updates at these sites held at what they add for their mean input, at every token."""
-    constant = {site: full[site].s * (full[site].B_OR @ (full[site].A_RI @ mean_inputs[site])) for site in sites}
+    wide = {site: _at_least_float32(full[site]) for site in sites}
+    constant = {site: f.s * (f.B_OR @ (f.A_RI @ mean_inputs[site].to(f.A_RI))) for site, f in wide.items()}
     return Intervention(zeroed(full, sites).weights, constant)
 
 
@@ -89,25 +90,40 @@ def shifted_at_random(full: AdapterWeights, sites: Collection[str], seed: int) -
     return Intervention(AdapterWeights(changed))
 
 
+def shifted_in_direction(full: AdapterWeights, site: str, index: int, seed: int) -> Intervention:
+    """The whole adapter plus, at this site, one random direction with the singular value of the one named."""
+    alone = _checked_directions(full, site, index).kept([index], full[site])
+    return _with_site(full, site, _sum(full[site], noise(AdapterWeights({site: alone}), 1, seed)[site]))
+
+
 def rescaled_factors(full: AdapterWeights, sites: Collection[str], seed: int) -> Intervention:
     """The same function from other numbers: A times c and B over c at these sites, c drawn for each.
 
-    Whatever changes is rounding. c is no power of two, which would round nothing.
+    Whatever changes is the rounding of the pass: factors are float32 at least, since rounding them to half precision
+    would change the function. c is no power of two, which would round nothing.
     """
     _check_sites(full, sites)
     changed = dict(full.factors)
     for site in sites:
         c = float(numpy_stream("rescale", seed, site).uniform(-log2(MOST_RESCALE), log2(MOST_RESCALE)))
         factor = 2.0**c if c != round(c) else 3.0
-        changed[site] = Factors(full[site].A_RI * factor, full[site].B_OR / factor, full[site].s)
+        wide = _at_least_float32(full[site])
+        changed[site] = Factors(wide.A_RI * factor, wide.B_OR / factor, wide.s)
     return Intervention(AdapterWeights(changed))
 
 
 def _sum(one: Factors, other: Factors) -> Factors:
-    """Both updates as one, in the first one's dtype."""
-    A_RI = torch.cat([one.A_RI, other.A_RI.to(one.A_RI)])
-    B_OR = torch.cat([one.s * one.B_OR, other.s * other.B_OR.to(one.B_OR)], dim=1)
+    """Both updates as one, in float32 at least."""
+    wide = _at_least_float32(one)
+    A_RI = torch.cat([wide.A_RI, other.A_RI.to(wide.A_RI)])
+    B_OR = torch.cat([wide.s * wide.B_OR, other.s * other.B_OR.to(wide.B_OR)], dim=1)
     return Factors(A_RI, B_OR, 1.0)
+
+
+def _at_least_float32(factors: Factors) -> Factors:
+    """The same numbers; half precision becomes float32, so that what is made of them is not rounded back."""
+    dtype = torch.promote_types(torch.promote_types(factors.A_RI.dtype, factors.B_OR.dtype), torch.float32)
+    return Factors(factors.A_RI.to(dtype), factors.B_OR.to(dtype), factors.s)
 
 
 def _with_site(full: AdapterWeights, site: str, factors: Factors) -> Intervention:

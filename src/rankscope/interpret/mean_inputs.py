@@ -24,7 +24,7 @@ def mean_inputs(
         n_tokens += int(reads_MS.sum())
         with inputs_seen(model, full, {site: _summing(site, sums, reads_MS.to(device)) for site in full}) as run:
             run(batch.read_MT.to(device))
-    return {site: (total / n_tokens).to(full[site].A_RI.dtype) for site, total in sums.items()}
+    return {site: (total / n_tokens).float() for site, total in sums.items()}
 
 
 def _summing(site: str, sums: dict[str, Tensor], reads_MS: Bool[Tensor, "M S"]) -> See:

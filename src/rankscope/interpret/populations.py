@@ -1,6 +1,6 @@
 """Populations matched in number and tokens: adapter directions beside hidden units, principal components and chance."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from jaxtyping import Float
@@ -21,11 +21,16 @@ _SAME = ("adapter_hash", "base_hash", "items_hash", "roles_hash", "surfaces", "t
 
 
 def score_populations(
-    states: Mapping[Population, AdapterState], seed: int = 0, n_shifts: int = N_SHIFTS, most_tokens: int = MOST_TOKENS
+    states: Mapping[Population, AdapterState],
+    seed: int = 0,
+    n_shifts: int = N_SHIFTS,
+    most_tokens: int = MOST_TOKENS,
+    tell: Callable[[int, int], None] | None = None,
 ) -> dict[Population, PopulationScores]:
     """Role scores of an adapter's directions and of as many columns of every other population, on the same tokens.
 
-    `residual` is shown as principal components; of `mlp` and `random` a seeded choice of columns is taken.
+    `residual` is shown as principal components; of `mlp` and `random` a seeded choice of columns is taken. `tell` hears
+    how many populations out of how many are scored.
     Raises: BadInput when `adapter` is missing, a population has too few columns, or captures are not of the same
     adapter, base, items and roles, or their items have no roles.
     """
@@ -46,6 +51,8 @@ def score_populations(
         roles = role_labels(tokens, spec.surfaces, spec.tags)
         labels = tuple(direction.label for direction in view.directions)
         found[population] = score_roles(population, labels, tokens, values_MF, roles, seed, n_shifts)
+        if tell is not None:
+            tell(len(found), len(states))
     return found
 
 

@@ -38,8 +38,8 @@ HOW_TO_READ = (
     "KL is KL(whole adapter || changed adapter) per completion token, teacher-forced, from float32 logits.",
     "Below resolution: no more than rescaling A by c and B by 1 / c gives, which changes no function.",
     (
-        "Random shift: the KL of adding random directions of the same rank and norm there. A part is significant "
-        "when its own KL exceeds that."
+        "Random shift: the mean KL of adding random directions of the same rank and norm there. A part is significant "
+        "when its own KL exceeds that by more than items and single shifts differ."
     ),
 )
 
@@ -107,7 +107,9 @@ def effect_table(unit: str, title: str, rows: Sequence[Ablation]) -> Table:
         Column("kl", "KL, nats per token", "interval"),
         Column("floor", "Resolution", "number", "99th percentile of rescalings that change no function"),
         Column("random", "Random shift", "number", "KL of random directions of the same rank and norm"),
-        Column("p", "p", "number", "that the KL exceeds a random shift's, corrected by Holm"),
+        Column(
+            "p", "p", "number", "that the KL exceeds a random shift's, over items and over shifts, corrected by Holm"
+        ),
         Column("exact", "Exact output lost, points", "interval"),
         Column("nats", "Log-probability lost, nats per item", "interval"),
         Column("guess", "First-order guess", "number", "of the log-probability lost"),
@@ -151,14 +153,18 @@ def role_table(reading: AblationReading) -> Part:
         {
             "role": text_cell(role),
             "tokens": number_cell(next(iter(by_role[role].values())).n_tokens, lambda n: f"{n:,.0f}", ""),
-            **{
-                name: number_cell(by_role[role][name].kl, nats, "") if name in by_role[role] else missing("")
-                for name in names
-            },
+            **{name: _role_cell(by_role[role][name]) if name in by_role[role] else missing("") for name in names},
         }
         for role in ordered
     )
     return Table("ablation_roles", "By the role of the predicted token", columns, rows)
+
+
+def _role_cell(effect: RoleEffect) -> Cell:
+    cell = number_cell(effect.kl, nats, "", f"resolution {nats(effect.floor)}")
+    if not effect.below_resolution:
+        return cell
+    return Cell("below resolution", csv=cell.csv, title=f"measured {nats(effect.kl)}, resolution {nats(effect.floor)}")
 
 
 def reproduce(record: AblationRecord) -> tuple[Part, ...]:
@@ -167,7 +173,8 @@ def reproduce(record: AblationRecord) -> tuple[Part, ...]:
         ("adapters", ", ".join(record.adapters)),
         ("task", record.task),
         ("base", record.base),
-        ("base hash", record.base_hash),
+        ("base hash", record.subject.base_hash),
+        ("adapter hashes", ", ".join(record.subject.adapter_hashes)),
         *record.provenance.items(),
     )
     return Commands(tuple(record.reproduce.items())), Facts(facts)

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from rankscope.interpret.ablation_records import Ablation, AblationReading
+from rankscope.interpret.ablation_records import Ablation, AblationReading, RoleEffect
 from rankscope.report.formats import listing, percent, plural, span_text
 
 FEW_ITEMS = 100
@@ -29,6 +29,7 @@ def answer(reading: AblationReading) -> tuple[str, ...]:
         *parts_sentence(reading.of("part")),
         *_resolved(reading.of("site")),
         *_screened(reading),
+        *_checked(reading),
         *_over_what(reading),
         *reading.missing,
     )
@@ -72,6 +73,21 @@ def _screened(reading: AblationReading) -> tuple[str, ...]:
     )
 
 
+def _checked(reading: AblationReading) -> tuple[str, ...]:
+    """What a screen may have missed."""
+    check = reading.check
+    if check is None:
+        return ()
+    than = f"more than {check.n_cheaper} of the chosen" if check.n_cheaper else "no more than any of the chosen"
+    return (
+        (
+            f"The screen chose {plural(check.n_chosen, 'site')} and left {check.n_left_out} out. To check it, "
+            f"{check.n_drawn} of those, drawn at random, were taken out too: the costliest, {check.costliest}, costs "
+            f"{nats(check.kl)} nats per token, {than}."
+        ),
+    )
+
+
 def _over_what(reading: AblationReading) -> tuple[str, ...]:
     few = () if reading.n_items >= FEW_ITEMS else (f"With fewer than {FEW_ITEMS} items all of this is rough.",)
     if reading.n_adapters == 1:
@@ -85,9 +101,10 @@ def effect_alt(rows: Sequence[Ablation]) -> str:
     return f"Largest KL: {listing([f'{row.name} {nats(row.kl.estimate)}' for row in top])}."
 
 
-def shown_kl(row: Ablation) -> str:
+def shown_kl(row: Ablation | RoleEffect) -> str:
     """A KL as a cell shows it."""
-    return "below resolution" if row.below_resolution else nats(row.kl.estimate)
+    kl = row.kl if isinstance(row, RoleEffect) else row.kl.estimate
+    return "below resolution" if row.below_resolution else nats(kl)
 
 
 def chance(p: float) -> str:

@@ -3,12 +3,14 @@
 ```
 look.json, report.html     what was found so far, and its page
 labels.json                what people typed; read, never replaced
-ablation.json              the ablations
+ablation.json              the ablations, with hashes of what they are of
 records/                   examples, and role scores of every population, as Parquet tables
 capture/adapter, mlp, ...  adapter states
 ```
 
-Stopped at any point, the same call goes on: captures after their last whole shard, ablations once they are whole.
+Stopped at any point, the same call goes on: captures after their last whole shard, ablations once they are whole. A
+folder with ablations or a look of anything else is refused and stays as it is. Where the disk has no room for another
+population, what can be told without it is told, and the page says what is missing.
 """
 
 import re
@@ -20,8 +22,8 @@ from pathlib import Path
 import polars as pl
 
 from rankscope.adapters.weights import AdapterWeights
-from rankscope.base.errors import BadInput, NotSupported
-from rankscope.capture.channels import POPULATION_NAMES, Population
+from rankscope.base.errors import BadInput, NotSupported, OutOfSpace
+from rankscope.capture.channels import POPULATION_NAMES, Population, residual_channels
 from rankscope.capture.recorder import record
 from rankscope.capture.store import AdapterState
 from rankscope.capture.views import Direction
@@ -32,10 +34,12 @@ from rankscope.interpret.ablation_records import (
     Ablation,
     AblationReading,
     AblationRecord,
+    AblationSubject,
+    check_subject,
     read_ablation,
     write_ablation,
 )
-from rankscope.interpret.ablation_run import Asked
+from rankscope.interpret.ablation_run import Asked, subject_of
 from rankscope.interpret.causal import causal_checks
 from rankscope.interpret.direction_facts import Distribution, distribution, ids_around, shown_examples
 from rankscope.interpret.examples import ExampleRule, examples
@@ -58,6 +62,8 @@ RULE = ExampleRule(n_strongest=10, n_near_zero=4, n_random=4, n_per_decile=1, pe
 CAUSAL_ITEMS, CAUSAL_DIRECTIONS = 40, 8
 """Causal checks generate text: for the directions that cost most when taken out, on the first items."""
 POPULATIONS: tuple[Population, ...] = ("adapter", "mlp", "residual", "random")
+RESIDUAL_COLUMNS = 8
+"""Columns of the residual stream that are recorded for every component wanted, whole layers and one at least."""
 Tell = Callable[[str, int, int], None]
 """(what is being done, how much of it, out of how much)."""
 
@@ -75,6 +81,8 @@ class Look:
     command: str
     device: str
     tell: Tell
+    most_sites: int | None = None
+    """Only so many single sites are taken out, chosen by a screen; None is all."""
     started: float = field(default_factory=time.monotonic)
     missing: list[str] = field(default_factory=list)
     examples: dict[int, tuple[records.Example, ...]] = field(default_factory=dict)
@@ -88,7 +96,11 @@ class Look:
 
 
 def look_at(look: Look) -> Path:
-    """Finds everything there is to find and returns the page. Raises what captures and ablations raise."""
+    """Finds everything there is to find and returns the page.
+
+    Raises: BadInput for a folder with results of anything else, and what captures and ablations raise.
+    """
+    earlier_ablations(look)
     state = _captured(look, "adapter")
     directions = state.view.directions
     _find_examples(look, state)
@@ -103,7 +115,6 @@ def look_at(look: Look) -> Path:
 
 
 def _captured(look: Look, population: Population) -> AdapterState:
-    n_shown = sum(factors.rank for factors in look.weights.values())
     return record(
         look.base,
         look.weights,
@@ -111,9 +122,21 @@ def _captured(look: Look, population: Population) -> AdapterState:
         look.roles,
         look.folder / "capture" / population,
         population=population,
-        n_columns=n_shown if population == "mlp" else None,
+        n_columns=_n_columns(look, population),
         tell=lambda done, total: look.tell(f"recording {population}", done, total),
     )
+
+
+def _n_columns(look: Look, population: Population) -> int | None:
+    """Of `mlp`, as many units as the adapter has directions; of `residual`, layers, drawn by seed, with 8 columns for
+    each direction, so that its capture stays a small multiple of the adapter's where a layer is no wider than that.
+    """
+    n_shown = sum(factors.rank for factors in look.weights.values())
+    if population != "residual":
+        return n_shown if population == "mlp" else None
+    layers = residual_channels(look.base.model)
+    width = layers[0].n_columns
+    return min(len(layers), max(-(-n_shown // width), RESIDUAL_COLUMNS * n_shown // width))
 
 
 def _find_examples(look: Look, state: AdapterState) -> None:
@@ -144,29 +167,52 @@ def _find_lenses(look: Look, directions: Sequence[Direction]) -> None:
             look.lenses[place] = lens(decoder, one.site, factors, one.indices[0], typical, size, words)
 
 
+def asked_ablations(look: Look) -> Asked:
+    """Single directions too, where a site has several."""
+    return Asked(directions=any(factors.rank > 1 for factors in look.weights.values()), most_sites=look.most_sites)
+
+
+def earlier_ablations(look: Look) -> AblationReading | None:
+    """The ablations of an earlier call; None where there are none.
+
+    Raises: BadInput when the folder holds ablations of anything else, or a look at another adapter.
+    """
+    page = look.folder / records.LOOK_FILE
+    if page.exists() and records.read_look(page).adapter_hash != look.weights.content_hash:
+        raise BadInput(f"{page} is a look at another adapter, and is not replaced. Choose another folder.")
+    path = look.folder / ABLATION_FILE
+    if not path.exists():
+        return None
+    earlier = read_ablation(path)
+    check_subject(path, earlier.subject, _subject(look))
+    return earlier.reading
+
+
+def _subject(look: Look) -> AblationSubject:
+    return subject_of(look.base, [look.weights], look.items, look.roles, asked_ablations(look))
+
+
 def _find_ablations(look: Look) -> None:
     """Every ablation, or those of an earlier call."""
-    path = look.folder / ABLATION_FILE
-    if path.exists():
-        look.reading = read_ablation(path).reading
+    look.reading = earlier_ablations(look)
+    if look.reading is not None:
         return
-    several = any(factors.rank > 1 for factors in look.weights.values())
     look.reading = ablation(
         look.base.model,
         [look.weights],
         look.items,
         look.roles,
-        Asked(directions=several),
+        asked_ablations(look),
         lambda done, total: look.tell("ablating", done, total),
     )
     write_ablation(
-        path,
+        look.folder / ABLATION_FILE,
         AblationRecord(
             title="Where the adapter acts",
             base=look.base.name,
-            base_hash=look.base.content_hash,
             task=look.items.task,
             adapters=(look.adapter,),
+            subject=_subject(look),
             reading=look.reading,
             reproduce={"this look": look.command},
             provenance=_facts(look),
@@ -183,10 +229,12 @@ def _find_roles(look: Look, state: AdapterState) -> None:
     for population in POPULATIONS[1:]:
         try:
             states[population] = _captured(look, population)
-        except (NotSupported, BadInput) as error:
+        except (NotSupported, BadInput, OutOfSpace) as error:
             look.missing.append(f"{population} is not among the populations: {error}")
     try:
-        look.scores = score_populations(states)
+        look.scores = score_populations(
+            states, tell=lambda done, total: look.tell("scoring roles of populations", done, total)
+        )
     except BadInput as error:
         look.missing.append(f"No role scores: {error}")
         return

@@ -59,10 +59,31 @@ def test_several_seeds_a_screen_and_directions(rankscope, base, adapters):
     assert ran.code == 0, ran.err
     reading = json.loads(ran.out)["reading"]
     units = [row["unit"] for row in reading["ablations"] if row["how"] == "zero"]
-    assert (units.count("site"), units.count("direction")) == (2, 4)
+    assert (units.count("site"), units.count("direction")) == (2 + 4, 4)
+    assert sum(row["unit"] == "site" and row["how"] == "mean" for row in reading["ablations"]) == 2
     assert {row["kl"]["n_seeds"] for row in reading["ablations"]} == {2}
-    assert reading["screen"] is None
+    assert (reading["check"]["n_chosen"], reading["check"]["n_left_out"], reading["check"]["n_drawn"]) == (2, 4, 4)
+    assert {row["p"] is None for row in reading["ablations"] if row["unit"] == "direction"} == {False}
     assert any(row["role"].startswith("tag:") for row in reading["roles"])
+
+
+def test_a_screen_says_what_it_may_have_missed_in_terminal_and_page(rankscope, base, adapters, tmp_path):
+    asked = ("--items", 12, "--screen", 1, "--out", tmp_path / "found")
+    ran = rankscope("ablate", adapters[0], "--base", base, "--task", TASK, *asked)
+    assert ran.code == 0, ran.err
+    check = read_ablation(tmp_path / "found" / ABLATION_FILE).reading.check
+    told = f"The screen chose 1 site and left 5 out. To check it, 4 of those, drawn at random, were taken out too: the costliest, {check.costliest}, costs"  # noqa: E501
+    assert told in " ".join(ran.out.split())
+    assert told in (tmp_path / "found" / "report.html").read_text()
+
+
+def test_what_takes_over_a_minute_is_told_before_it_starts(rankscope, base, adapters, monkeypatch):
+    asked = ("ablate", adapters[0], "--base", base, "--task", TASK, "--items", 4)
+    for total_s, told in ((720.0, "Ablations on 4 items: about 12 min."), (30.0, "")):
+        monkeypatch.setattr("rankscope.interpret.ablation_cost.estimate_seconds", lambda *_, s=total_s: s)
+        ran = rankscope(*asked)
+        assert ran.code == 0, ran.err
+        assert ran.err.split("Ablating")[0].strip() == told
 
 
 def test_without_roles_it_says_what_is_missing(rankscope, base, adapters, tmp_path):
@@ -79,6 +100,16 @@ def test_refusals(rankscope, base, adapters, tmp_path):
     (tmp_path / "full" / "file").write_text("mine")
     taken = rankscope("ablate", adapters[0], "--base", base, "--task", TASK, "--out", tmp_path / "full")
     assert (taken.code, (tmp_path / "full" / "file").read_text()) == (2, "mine")
+    earlier = tmp_path / "earlier"
+    assert rankscope("ablate", adapters[0], "--base", base, "--task", TASK, "--items", 4, "--out", earlier).code == 0
+    before = {file.name: file.read_bytes() for file in earlier.iterdir()}
+    other = rankscope("ablate", adapters[1], "--base", base, "--task", TASK, "--items", 4, "--out", earlier)
+    assert other.code == 2
+    assert "Give a new or empty folder" in other.err
+    look = ("look", adapters[1], "--base", base, "--task", TASK, "--items", 4, "--out", earlier)
+    said = "earlier ablations, which differ in adapter, choice about single directions and are not replaced"
+    assert said in " ".join(rankscope(*look).err.split())
+    assert {file.name: file.read_bytes() for file in earlier.iterdir()} == before
     planted = rankscope("ablate", adapters[0], "--base", base, "--task", "planted:k=1,lines=8,chains=2", "--items", 4)
     assert planted.code == 2
     assert "imitates a teacher" in planted.err

@@ -1,4 +1,7 @@
-"""`rankscope look`: all of it on an adapter with roles, on plain text, on a base of another family, and going on."""
+"""`rankscope look`: all of it on an adapter with roles, on plain text, on a base of another family, and going on.
+
+A folder with results of anything else is refused and left as it is; a full disk costs a population, not the rest.
+"""
 
 import json
 
@@ -8,9 +11,13 @@ from tiny_models import tiny_opt
 
 from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.adapters.write import write_adapter
+from rankscope.base.errors import OutOfSpace
 from rankscope.base.vocabulary import SYMBOLS
+from rankscope.capture.store import open_capture
+from rankscope.interpret.ablation_records import ABLATION_FILE, read_ablation
 from rankscope.interpret.look_records import LABELS_FILE, LOOK_FILE, read_look
 from rankscope.lm.word_tokenizer import build_word_tokenizer
+from rankscope.studies import look as studies_look
 
 TASK = "hashhop:mode=trace,lines=8,chains=2,max_length=4,hops=1"
 
@@ -62,6 +69,27 @@ def test_everything_is_found_in_one_go_and_a_second_call_goes_on(rankscope, aske
     assert read_look(tmp_path / "page" / LOOK_FILE).directions == record.directions
     assert "carries" in (tmp_path / "page" / LABELS_FILE).read_text()
     assert "carries" in (tmp_path / "page" / "report.html").read_text()
+    residual = open_capture(tmp_path / "page" / "capture" / "residual").spec
+    assert (len(residual.sites), residual.n_columns) == (1, 16)  # 8 columns for each of 3 directions, in whole layers
+    check_others_are_refused(rankscope, asked, tmp_path)
+
+
+def check_others_are_refused(rankscope, asked, tmp_path):
+    """Another adapter, other items, another screen: nothing in the folder changes."""
+    folder = tmp_path / "page"
+    before = {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()}
+    other = adapter_at(tmp_path / "other", asked[3], {"model.layers.1.mlp.down_proj": (16, 24)})
+    saved = tmp_path / "saved.json"
+    for words, said in (
+        (("look", other, *asked[2:], "--labels", saved), "is a look at another adapter, and is not replaced"),
+        ((*asked[:-3], 50, *asked[-2:]), "earlier ablations, which differ in items, roles of the items"),
+        ((*asked, "--screen", 1), "earlier ablations, which differ in screen"),
+    ):
+        ran = rankscope(*words)
+        assert ran.code == 2
+        assert said in " ".join(ran.err.split())
+        assert "Choose another folder" in " ".join(ran.err.split())
+    assert {file: file.read_bytes() for file in folder.rglob("*") if file.is_file()} == before
 
 
 def check_whole(record):
@@ -113,3 +141,25 @@ def test_a_base_that_our_decoder_does_not_run(rankscope, plain_text, tmp_path):
     assert one.ablation is not None
     assert one.examples
     assert one.lens is None
+
+
+def test_a_full_disk_costs_a_population_and_not_the_rest(rankscope, base, tmp_path, monkeypatch):
+    real = studies_look.record
+
+    def full_for_hidden_units(*given, population, **named):
+        if population == "mlp":
+            raise OutOfSpace("900 tokens take 9.0 GB, where 0.1 GB are free.")
+        return real(*given, population=population, **named)
+
+    monkeypatch.setattr(studies_look, "record", full_for_hidden_units)
+    adapter = adapter_at(tmp_path / "adapter", base, {"model.layers.1.mlp.down_proj": (16, 24)})
+    asked = ("--base", base, "--task", TASK, "--items", 30, "--screen", 1, "--out", tmp_path / "page")
+    ran = rankscope("look", adapter, *asked)
+    assert ran.code == 0, ran.err
+    record = read_look(tmp_path / "page" / LOOK_FILE)
+    assert "mlp is not among the populations: 900 tokens take 9.0 GB, where 0.1 GB are free." in record.missing
+    assert {one.name for one in record.populations} >= {"adapter directions", "random directions"}
+    assert record.directions[0].causal
+    assert "Scoring roles of populations: step" in ran.err
+    assert "--screen 1" in record.reproduce["this page"]
+    assert read_ablation(tmp_path / "page" / ABLATION_FILE).subject.most_sites == 1

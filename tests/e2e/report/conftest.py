@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.devtools import Page
+
 EXAMPLE = Path(__file__).parents[2] / "unit" / "report" / "example_findings.py"
 
 
@@ -28,3 +30,11 @@ def browser():
     if path is None:
         pytest.skip("chromium is not installed; the page was not looked at in a browser")
     return path
+
+
+@pytest.fixture(scope="module")
+def tab(browser, tmp_path_factory):
+    """A tab of a Chromium of its own."""
+    page = Page(browser, tmp_path_factory.mktemp("chromium"))
+    yield page
+    page.close()

@@ -7,7 +7,6 @@ import pytest
 
 from rankscope.interpret.look_records import write_look
 from rankscope.report.look_page import write_look_page
-from tests.devtools import Page
 from tests.look_records_maker import HOSTILE, look_record
 
 pytestmark = pytest.mark.chromium
@@ -28,13 +27,6 @@ def folder(record, tmp_path_factory):
     write_look(folder / "look.json", record)
     write_look_page(folder)
     return folder
-
-
-@pytest.fixture(scope="module")
-def tab(browser, tmp_path_factory):
-    page = Page(browser, tmp_path_factory.mktemp("chromium"))
-    yield page
-    page.close()
 
 
 @pytest.fixture

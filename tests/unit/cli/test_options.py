@@ -12,7 +12,7 @@ PINNED = {
     "bench": "CASES --adapters --repeats --json",
     "capture": "ADAPTER --base --task --out --items --split --dtype --device --json",
     "doctor": "--json",
-    "look": "ADAPTER --base --task --out --items --labels --device --json",
+    "look": "ADAPTER --base --task --out --items --screen --labels --device --json",
     "rank": "ADAPTERS --base --task --items --seed --device --json",
     "report": "RUN_FOLDER --out",
     "studies": "--json",
