@@ -37,7 +37,7 @@ from rankscope.interpret.ablation_records import (
     write_ablation,
 )
 from rankscope.interpret.ablation_run import Asked
-from rankscope.interpret.causal import causal_checks
+from rankscope.interpret.causal import causal_checks, usual_changes
 from rankscope.interpret.direction_facts import Distribution, distribution, ids_around, shown_examples
 from rankscope.interpret.examples import ExampleRule, examples
 from rankscope.interpret.lens import lens, residual_rms
@@ -210,10 +210,10 @@ def _find_causes(look: Look, directions: Sequence[Direction]) -> None:
     few, tokenizer = look.items.take(slice(0, CAUSAL_ITEMS)), look.base.tokenizer
     for done, place in enumerate(chosen):
         one = directions[place]
-        push = 3 * float(look.values.rms_F[place])
+        changes = usual_changes(float(look.values.rms_F[place]))
         where = (one.site, one.indices[0])
         look.causal[place] = causal_checks(
-            look.base.model, look.weights, *where, push, few, lambda ids: str(tokenizer.decode(list(ids)))
+            look.base.model, look.weights, *where, changes, few, lambda ids: str(tokenizer.decode(list(ids)))
         )
         look.tell("causal checks", done + 1, len(chosen))
 
@@ -316,7 +316,7 @@ def _role(look: Look, place: int) -> records.RoleScore | None:
         auroc=best["auroc"],
         q=best["p_bh"],
         position_only=alone["position_auroc"],
-        token_only=alone["token_auroc"],
+        token_within=alone["token_auroc_within"],
     )
 
 
