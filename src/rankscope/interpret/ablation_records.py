@@ -6,6 +6,7 @@ from typing import Literal
 from rankscope.base.atomic import write_json
 from rankscope.base.config import Config
 from rankscope.interpret.read_record import read_record
+from rankscope.interpret.wrong_steps import WrongSteps
 from rankscope.stats.interval import Interval
 
 ABLATION_FILE = "ablation.json"
@@ -92,6 +93,8 @@ class AblationReading(Config):
     screen: Screen | None
     missing: tuple[str, ...] = ()
     """What could not be measured, and why, in sentences."""
+    wrong_steps: WrongSteps | None = None
+    """Items on which exact output is out of reach; None where there are none."""
 
     def of(self, unit: str, how: How = "zero") -> tuple[Ablation, ...]:
         """The ablations of one unit."""

@@ -11,7 +11,6 @@ capture/adapter, mlp, ...  adapter states
 Stopped at any point, the same call goes on: captures after their last whole shard, ablations once they are whole.
 """
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -44,6 +43,7 @@ from rankscope.interpret.lens import lens, residual_rms
 from rankscope.interpret.populations import score_populations
 from rankscope.interpret.role_claims import RoleClaim, as_interpretable_as_neurons, fires_for_reasoning
 from rankscope.interpret.role_scores import PopulationScores
+from rankscope.interpret.slugs import slug_of
 from rankscope.interpret.tables import write_examples, write_role_scores
 from rankscope.lm.bases import Base
 from rankscope.lm.read_decoder import read_decoder, why_not_decodable
@@ -276,7 +276,7 @@ def _direction(look: Look, place: int, one: Direction) -> records.Direction:
     at, values = place_of(one.site), look.values
     assert values is not None
     return records.Direction(
-        slug=_slug(one),
+        slug=slug_of(one),
         site=one.site,
         layer=at.layer,
         kind=at.kind,
@@ -292,13 +292,6 @@ def _direction(look: Look, place: int, one: Direction) -> records.Direction:
         lens=look.lenses.get(place),
         causal=look.causal.get(place, ()),
     )
-
-
-def _slug(one: Direction) -> str:
-    """`L3.mlp.up_proj.0`, or the site's path where it has no layer; safe in a link."""
-    at = place_of(one.site)
-    stem = one.site if at.layer is None else f"L{at.layer}.{at.kind}"
-    return re.sub(r"[^A-Za-z0-9._-]", "_", f"{stem}.{'-'.join(map(str, one.indices))}")
 
 
 def _role(look: Look, place: int) -> records.RoleScore | None:
