@@ -113,7 +113,11 @@ def causal(draw: random.Random) -> tuple[CausalCheck, ...]:
             value=value,
             exact=about(draw.random(), 0.1),
             exact_change=about(-draw.random() / 2, 0.1),
-            text_changed=draw.random(),
+            answer_correct=about(draw.random(), 0.1),
+            answer_correct_change=about(-draw.random() / 2, 0.1),
+            text_changed=about(draw.random(), 0.1),
+            trace_changed=about(0.375, 0.125),
+            answer_changed=about(0.25, 0.0625),
             examples=changes,
         )
         for how, value in (("scale", 0.0), ("scale", 2.0), ("steer", -3.0))
@@ -134,7 +138,7 @@ def direction(draw: random.Random, place: int, n_examples: int, n_tokens: int, n
         auroc=draw.uniform(0.45, 1),
         q=draw.choice([0.001, 0.5]),
         position_only=0.6,
-        token_only=0.7,
+        token_within=0.7,
     )
     rise = tuple(LensToken(word=word, logit=draw.random()) for word in ("wait", *HOSTILE[:3], "m0"))
     return Direction(

@@ -25,6 +25,7 @@ _HOME = {
     "run_study": "rankscope.studies.run",
     "score_cell": "rankscope.evals.score",
     "singular_values": "rankscope.spectra.low_rank_svd",
+    "steer": "rankscope.studies.steer",
     "write_adapter": "rankscope.adapters.write",
 }
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604  the keys are strings

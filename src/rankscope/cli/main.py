@@ -9,7 +9,7 @@ import typer
 
 from rankscope import __version__
 from rankscope.base.errors import RankscopeError, is_out_of_memory
-from rankscope.cli import ablate, base, bench, capture, doctor, look, rank, report, study, task, train, truncate
+from rankscope.cli import ablate, base, bench, capture, doctor, look, rank, report, steer, study, task, train, truncate
 from rankscope.cli.console import err, print_line
 
 BAD_INPUT, OUR_FAULT, INTERRUPTED = 2, 70, 130
@@ -30,6 +30,7 @@ app.command("rank")(rank.rank)
 app.command("truncate")(truncate.truncate)
 app.command("look")(look.look)
 app.command("ablate")(ablate.ablate)
+app.command("steer")(steer.steer)
 app.command("train")(train.train)
 app.command("capture")(capture.capture)
 app.add_typer(task.app, name="task")

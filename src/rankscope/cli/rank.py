@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.text import Text
 
-from rankscope.cli.console import out, plain_table, print_json, print_line
-from rankscope.cli.on_task import HeldOutItems, OneBase, OneTask, check_both, load_on_task
+from rankscope.cli.console import out, plain_table, print_json, print_line, step_bar
+from rankscope.cli.on_task import HeldOutItems, OneBase, OneTask, OnTask, check_both, load_on_task
 from rankscope.cli.options import N_TEST_ITEMS, Device, Json
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from rankscope.adapters.weights import AdapterWeights, Factors
+    from rankscope.tasks.encoded import EncodedItems
 
 CAUTION = (
     "These numbers describe singular values alone. None of them is the rank that the skill needs: that takes "
     "trainings at several ranks (rankscope study)."
 )
+WEIGHTED = "Weighted by the second moment of what each site reads on these items"
 SHOWN = {
     "energy .90": "e.90",
     "energy .99": "e.99",
@@ -82,15 +86,15 @@ def rank(
     assert base is not None
     assert task is not None
     where = load_on_task(base, task, device, weights, adapters)
+    weighted = weighted_on(where, weights, n_items)
     reading = functional.measured_on(where, weights, n_items, seed)
+    both = list(zip(adapters, map(spectra_of, weights), weighted, strict=True))
     if as_json:
-        documents = [as_document(folder, spectra_of(found)) for folder, found in zip(adapters, weights, strict=True)]
+        documents = [as_document(folder, spectra) | weighted_document(as_used) for folder, spectra, as_used in both]
         print_json({"spectra": documents, "functional": functional.as_document(where, adapters, reading)})
         return
-    for folder, found in zip(adapters, weights, strict=True):
-        if len(adapters) == 1:
-            out().print(table(spectra_of(found)))
-        print_line(f"{'' if len(adapters) == 1 else folder}\n{summary(spectra_of(found))}", out())
+    for folder, spectra, as_used in both:
+        show_both(folder if len(adapters) > 1 else None, spectra, as_used)
     print_line("", out())
     functional.show(where, adapters, reading)
 
@@ -111,6 +115,53 @@ def check_count(adapters: list[Path], is_on_task: bool) -> None:
 def spectra_of(weights: "AdapterWeights") -> list[SiteSpectrum]:
     """The spectrum of every site."""
     return [spectrum(site, factors) for site, factors in weights.items()]
+
+
+def weighted_on(where: OnTask, adapters: "list[AdapterWeights]", n_items: int) -> list[list[SiteSpectrum]]:
+    """Every adapter's spectra weighted by the second moments of what its sites read on the task's test items."""
+    from rankscope.studies.held_out import held_out_items
+
+    items = held_out_items(where.task, where.base, n_items, fewest=2)
+    return [weighted_spectra(where, adapter, items) for adapter in adapters]
+
+
+def weighted_spectra(where: OnTask, adapter: "AdapterWeights", items: "EncodedItems") -> list[SiteSpectrum]:
+    """One adapter's, after a pass over the items with a bar."""
+    from rankscope.capture.scalar_moments import scalar_moments
+
+    with step_bar("Reading inputs, items") as bar:
+        moments = scalar_moments(where.base.model, adapter, items, tell=lambda n, total: bar.show(n, total, ""))
+    return [weighted_spectrum(site, factors, moments[site]) for site, factors in adapter.items()]
+
+
+def weighted_spectrum(site: str, factors: "Factors", moment_RR: "Tensor") -> SiteSpectrum:
+    """Singular values of s B A M^(1/2) and the spectral ranks on them; moment_RR is A M A^T.
+
+    The paper's counts by absolute size and the cut against noise are about plain values, and left out.
+    """
+    from rankscope.spectra.estimators import ESTIMATORS, EmptySpectrum
+    from rankscope.spectra.low_rank_svd import weighted_singular_values
+
+    s_K = weighted_singular_values(factors.B_OR, factors.s, moment_RR)
+    estimates: dict[str, float | None] | None
+    try:
+        estimates = {name: estimator(s_K) for name, estimator in ESTIMATORS.items()}
+    except EmptySpectrum:
+        estimates = None
+    shape_OI = (factors.B_OR.shape[0], factors.A_RI.shape[1])
+    return SiteSpectrum(site, factors.rank, shape_OI, factors.s, s_K.tolist(), estimates)
+
+
+def show_both(folder: Path | None, spectra: list[SiteSpectrum], weighted: list[SiteSpectrum]) -> None:
+    """Prints plain spectra, then weighted ones; of one adapter among several (named) the summaries alone."""
+    console = out()
+    if folder is not None:
+        print_line(f"{folder}\n{summary(spectra)}\nWeighted: {summary(weighted)}", console)
+        return
+    console.print(table(spectra))
+    print_line(f"\n{summary(spectra)}\n\n{WEIGHTED}:\n", console)
+    console.print(table(weighted))
+    print_line(f"\n{summary(weighted)}", console)
 
 
 def show_spectra(adapter: Path, spectra: list[SiteSpectrum], as_json: bool) -> None:
@@ -158,6 +209,19 @@ def as_document(adapter: Path, spectra: list[SiteSpectrum]) -> dict[str, Any]:
             for spectrum in spectra
         },
         "caution": CAUTION,
+    }
+
+
+def weighted_document(spectra: list[SiteSpectrum]) -> dict[str, Any]:
+    """What --json prints of weighted spectra."""
+    return {
+        "weighted": {
+            "by": WEIGHTED,
+            "mean_over_sites": means(spectra),
+            "sites": {
+                one.site: {"estimates": one.estimates, "singular_values": one.singular_values} for one in spectra
+            },
+        }
     }
 
 

@@ -164,15 +164,41 @@ def answer_correct(generated_NG: Int[np.ndarray, "N G"], items: EncodedItems) ->
     compared; where all traces end in the same token (the answer's mark, such as `answer`), it must stand before
     the answer, so that a longer answer with the same ending is wrong.
     """
+    is_marked = _answer_mark(items) is not None
+    return np.array(
+        [_ends_in_answer(generated_NG[row], items, row, is_marked) for row in range(len(items))], dtype=bool
+    )
+
+
+def _answer_mark(items: EncodedItems) -> int | None:
+    """The token in which all traces end, right before the answer; None where they differ or there are none."""
     marks_N = np.where(
         items.answer_start_N > items.n_prompt_N,
         items.tokens_NT[np.arange(len(items)), items.answer_start_N - 1],
         NO_TOKEN,
     )
     is_marked = len(np.unique(marks_N)) == 1 and int(marks_N[0]) != NO_TOKEN
-    return np.array(
-        [_ends_in_answer(generated_NG[row], items, row, is_marked) for row in range(len(items))], dtype=bool
-    )
+    return int(marks_N[0]) if is_marked else None
+
+
+def answer_starts(generated_NG: Int[np.ndarray, "N G"], items: EncodedItems) -> Int[np.ndarray, " N"]:
+    """Where in each generated completion the trace ends and the final answer begins, as `answer_correct` sees it.
+
+    Without a gold trace that is at once. Else after the last answer's mark before the stop; a text without the mark is
+    all trace; where traces share no mark, the answer is as many tokens before the stop as the gold one has.
+    """
+    mark = _answer_mark(items)
+    stop_N = items.tokens_NT[np.arange(len(items)), items.n_tokens_N - 1]
+    starts_N = np.zeros(len(items), dtype=np.int64)
+    for row in np.flatnonzero(items.answer_start_N > items.n_prompt_N):
+        ends = np.flatnonzero((generated_NG[row] == stop_N[row]) | (generated_NG[row] == NO_TOKEN))
+        n_written = int(ends[0]) if len(ends) else generated_NG.shape[1]
+        if mark is None:
+            starts_N[row] = max(0, n_written - int(items.answer_end_N[row] - items.answer_start_N[row]))
+        else:
+            marks = np.flatnonzero(generated_NG[row, :n_written] == mark)
+            starts_N[row] = int(marks[-1]) + 1 if len(marks) else n_written
+    return starts_N
 
 
 def _ends_in_answer(generated_G: Int[np.ndarray, " G"], items: EncodedItems, row: int, is_marked: bool) -> bool:

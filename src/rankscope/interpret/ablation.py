@@ -35,6 +35,7 @@ from rankscope.interpret.attribution import attributed_losses
 from rankscope.interpret.effects import Tell, effects
 from rankscope.interpret.interventions import zeroed
 from rankscope.interpret.role_masks import RoleMasks
+from rankscope.interpret.wrong_steps import wrong_steps
 from rankscope.lm.sites import place_of
 from rankscope.stats.crossed import crossed_interval
 from rankscope.stats.holm import holm
@@ -88,6 +89,7 @@ def ablation(
         screen=_screen(rows),
         check=_check(rows, checking, len(sites) - len(single)),
         missing=() if roles is not None else (NO_ROLES,),
+        wrong_steps=wrong_steps(np.stack([one.effects.exact_WN[0] for one in found]), items, roles),
     )
 
 

@@ -7,6 +7,7 @@ from rankscope.base.atomic import write_json
 from rankscope.base.config import Config
 from rankscope.base.errors import BadInput
 from rankscope.interpret.read_record import read_record
+from rankscope.interpret.wrong_steps import WrongSteps
 from rankscope.stats.interval import Interval
 
 ABLATION_FILE = "ablation.json"
@@ -118,6 +119,8 @@ class AblationReading(Config):
     """None where no screen left anything out."""
     missing: tuple[str, ...] = ()
     """What could not be measured, and why, in sentences."""
+    wrong_steps: WrongSteps | None = None
+    """Items on which exact output is out of reach; None where there are none."""
 
     def of(self, unit: str, how: How = "zero") -> tuple[Ablation, ...]:
         """The ablations of one unit."""

@@ -1,23 +1,47 @@
-"""What one direction does: its value scaled, or held up by a constant, and what becomes of scores and text."""
+"""What one direction does: its value scaled, or held up by a constant, and what becomes of scores, trace and answer."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Float, Int
 from transformers import PreTrainedModel
 
 from rankscope.adapters.weights import AdapterWeights
+from rankscope.base.errors import BadInput
 from rankscope.engine.variants import Variants
-from rankscope.evals.generate import generate_variants, stop_token
+from rankscope.evals.generate import answer_correct, answer_starts, generate_variants, stop_token
 from rankscope.interpret.interventions import Intervention, scaled_direction, steered
 from rankscope.interpret.look_records import CausalCheck, TextChange
-from rankscope.stats.over_items import difference_over_items, mean_over_items
+from rankscope.stats.interval import Interval
+from rankscope.stats.over_items import difference_over_items, share_over_items
 from rankscope.tasks.encoded import NO_TOKEN, EncodedItems
 
 FACTORS = (0.0, -1.0, 3.0)
 """Taken out, turned round, made three times as strong."""
+PUSH = 3.0
+"""In root mean squares of the direction's values."""
 SHOWN = 3
 Decode = Callable[[Sequence[int]], str]
+
+
+class Change(NamedTuple):
+    """What is done to a direction: its value times a factor, or a constant added to it at every token."""
+
+    how: Literal["scale", "steer"]
+    value: float
+
+    def of(self, full: AdapterWeights, site: str, index: int) -> Intervention:
+        """The adapter with this done to one singular direction of one site."""
+        do = scaled_direction if self.how == "scale" else steered
+        return do(full, site, index, self.value)
+
+
+def usual_changes(rms: float) -> tuple[Change, ...]:
+    """Scaling by each of FACTORS, and a push of PUSH times the direction's root mean square either way."""
+    pushes = (PUSH * rms, -PUSH * rms)
+    return (*(Change("scale", factor) for factor in FACTORS), *(Change("steer", push) for push in pushes))
 
 
 def causal_checks(
@@ -25,30 +49,80 @@ def causal_checks(
     full: AdapterWeights,
     site: str,
     index: int,
-    push: float,
+    changes: Sequence[Change],
     items: EncodedItems,
     decode: Decode,
 ) -> tuple[CausalCheck, ...]:
-    """Scales the direction by each of FACTORS, adds push and -push to its value at every token, and generates greedily.
+    """Does each of the changes to one singular direction, generates greedily, and compares with the adapter left alone.
 
-    Exact output is decided by the generated text itself. Only for bases that our decoder runs.
+    index: place among the site's singular values. Scores are decided by the generated text itself, with intervals over
+    items. Only for bases that our decoder runs.
+    Raises: BadInput for a site or direction that the adapter has not, no change, or fewer than two items.
     """
-    asked = [("scale", factor, scaled_direction(full, site, index, factor)) for factor in FACTORS]
-    asked += [("steer", value, steered(full, site, index, value)) for value in (push, -push)]
-    generated_KNG = _generated(model, [Intervention(full), *(change for *_, change in asked)], items)
-    exact_KN = _is_gold(generated_KNG, items)
-    changed_KN = (generated_KNG != generated_KNG[0]).any(-1)
+    if not changes or len(items) < 2:
+        raise BadInput(f"A causal check needs a change and two items, not {len(changes)} and {len(items)}.")
+    asked = [Intervention(full), *(change.of(full, site, index) for change in changes)]
+    before, *after = (_Texts.of(generated_NG, items) for generated_NG in _generated(model, asked, items))
+    has_trace = bool((items.answer_start_N > items.n_prompt_N).any())
     return tuple(
-        CausalCheck(
-            how=how,
-            value=value,
-            exact=mean_over_items(exact_KN[row]),
-            exact_change=difference_over_items(exact_KN[row], exact_KN[0], share=True),
-            text_changed=float(changed_KN[row].mean()),
-            examples=_examples(generated_KNG[[0, row]], changed_KN[row], items, decode),
-        )
-        for row, (how, value, _) in enumerate(asked, start=1)
+        _check(change, before, texts, has_trace, _examples(before, texts, items, decode))
+        for change, texts in zip(changes, after, strict=True)
     )
+
+
+@dataclass(frozen=True)
+class _Texts:
+    """What an adapter wrote for N items."""
+
+    generated_NG: Int[np.ndarray, "N G"]
+    exact_N: Float[np.ndarray, " N"]
+    correct_N: Float[np.ndarray, " N"]
+    start_N: Int[np.ndarray, " N"]
+    """Where the final answer begins."""
+
+    @classmethod
+    def of(cls, generated_NG: Int[np.ndarray, "N G"], items: EncodedItems) -> "_Texts":
+        """The texts with their scores, 0 or 1 per item."""
+        exact_N, correct_N = _is_gold(generated_NG, items), answer_correct(generated_NG, items)
+        return cls(generated_NG, exact_N.astype(float), correct_N.astype(float), answer_starts(generated_NG, items))
+
+    def traces(self) -> list[list[int]]:
+        """Of every item the tokens before its final answer."""
+        return [_tokens(row_G[:start]) for row_G, start in zip(self.generated_NG, self.start_N, strict=True)]
+
+    def answers(self) -> list[list[int]]:
+        """Of every item the final answer, and the stop where it has one."""
+        return [_tokens(row_G[start:]) for row_G, start in zip(self.generated_NG, self.start_N, strict=True)]
+
+
+def _tokens(generated_G: Int[np.ndarray, " G"]) -> list[int]:
+    return [int(token) for token in generated_G[generated_G != NO_TOKEN]]
+
+
+def _check(
+    change: Change, before: _Texts, after: _Texts, has_trace: bool, examples: tuple[TextChange, ...]
+) -> CausalCheck:
+    return CausalCheck(
+        how=change.how,
+        value=change.value,
+        exact=share_over_items(after.exact_N[None]),
+        exact_change=difference_over_items(after.exact_N, before.exact_N, share=True),
+        answer_correct=share_over_items(after.correct_N[None]),
+        answer_correct_change=difference_over_items(after.correct_N, before.correct_N, share=True),
+        text_changed=share_over_items(_is_other(before, after)[None]),
+        trace_changed=_share_other(before.traces(), after.traces()) if has_trace else None,
+        answer_changed=_share_other(before.answers(), after.answers()),
+        examples=examples,
+    )
+
+
+def _share_other(before: list[list[int]], after: list[list[int]]) -> Interval:
+    """The share of items at which the two differ."""
+    return share_over_items(np.array([[was != now for was, now in zip(before, after, strict=True)]]))
+
+
+def _is_other(before: _Texts, after: _Texts) -> Bool[np.ndarray, " N"]:
+    return np.asarray((before.generated_NG != after.generated_NG).any(-1))
 
 
 def _generated(
@@ -59,29 +133,23 @@ def _generated(
     return generate_variants(variants, items, stop_id=stop_token(items))
 
 
-def _is_gold(generated_KNG: Int[np.ndarray, "K N G"], items: EncodedItems) -> np.ndarray:
-    """Whether each text is the gold completion and nothing after it, as numbers 0 and 1."""
-    gold_NG = np.full(generated_KNG.shape[1:], NO_TOKEN)
+def _is_gold(generated_NG: Int[np.ndarray, "N G"], items: EncodedItems) -> Bool[np.ndarray, " N"]:
+    """Whether each text is the gold completion and nothing after it."""
+    gold_NG = np.full(generated_NG.shape, NO_TOKEN)
     for row in range(len(items)):
         completion = items.tokens_NT[row, items.n_prompt_N[row] : items.n_tokens_N[row]]
         gold_NG[row, : len(completion)] = completion
-    return np.asarray((generated_KNG == gold_NG).all(-1), dtype=float)
+    return np.asarray((generated_NG == gold_NG).all(-1))
 
 
-def _examples(
-    before_after: Int[np.ndarray, "2 N G"], changed_N: np.ndarray, items: EncodedItems, decode: Decode
-) -> tuple[TextChange, ...]:
+def _examples(before: _Texts, after: _Texts, items: EncodedItems, decode: Decode) -> tuple[TextChange, ...]:
     """The first items whose text changed."""
     return tuple(
         TextChange(
             item=int(row),
             prompt=decode(items.tokens_NT[row, : items.n_prompt_N[row]].tolist()),
-            before=_text(before_after[0, row], decode),
-            after=_text(before_after[1, row], decode),
+            before=decode(_tokens(before.generated_NG[row])),
+            after=decode(_tokens(after.generated_NG[row])),
         )
-        for row in np.flatnonzero(changed_N)[:SHOWN]
+        for row in np.flatnonzero(_is_other(before, after))[:SHOWN]
     )
-
-
-def _text(generated_G: Int[np.ndarray, " G"], decode: Decode) -> str:
-    return decode(generated_G[generated_G != NO_TOKEN].tolist())

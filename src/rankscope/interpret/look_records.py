@@ -47,9 +47,9 @@ class RoleScore(Config):
     q: float
     """p-value against circular shifts, corrected over all pairs of direction and role."""
     position_only: float
-    """AUROC of the token's position alone on the same tokens."""
-    token_only: float
-    """AUROC of the token's identity alone on the same tokens."""
+    """AUROC of the token's position alone, over all positions together; within them it is 0.5 by construction."""
+    token_within: float
+    """AUROC of the token's identity alone, stratified by position as the direction's is."""
 
 
 class LensToken(Config):
@@ -90,9 +90,16 @@ class CausalCheck(Config):
     exact: Interval
     """Exact output."""
     exact_change: Interval
-    """Change of exact output, paired by item."""
-    text_changed: float
+    """Change of exact output, paired by item, against the adapter left alone."""
+    answer_correct: Interval
+    """Share of items whose final answer is right after the model's own trace."""
+    answer_correct_change: Interval
+    text_changed: Interval
     """Share of items whose greedy text differs."""
+    trace_changed: Interval | None
+    """Of its part before the answer; None where items have no trace."""
+    answer_changed: Interval
+    """Of its final answer."""
     examples: tuple[TextChange, ...]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from rankscope.interpret.ablation_records import Ablation, AblationReading, RoleEffect
+from rankscope.interpret.wrong_steps import WrongSteps
 from rankscope.report.formats import listing, percent, plural, span_text
 
 FEW_ITEMS = 100
@@ -26,6 +27,7 @@ def answer(reading: AblationReading) -> tuple[str, ...]:
             f"Exact output: {percent(reading.whole)} % with the adapter, {percent(reading.base)} % without it "
             f"({size(reading)})."
         ),
+        *wrong_steps_sentence(reading.wrong_steps),
         *parts_sentence(reading.of("part")),
         *_resolved(reading.of("site")),
         *_screened(reading),
@@ -33,6 +35,18 @@ def answer(reading: AblationReading) -> tuple[str, ...]:
         *_over_what(reading),
         *reading.missing,
     )
+
+
+def wrong_steps_sentence(found: WrongSteps | None) -> tuple[str, ...]:
+    """How many items nobody could write exactly, and the score on the others."""
+    if found is None:
+        return ()
+    told = (
+        f"{found.n} of {plural(found.n_items, 'item')} {'holds' if found.n == 1 else 'hold'} a wrong step that can not "
+    )
+    if found.exact_elsewhere is None:
+        return (f"{told}be foreseen, so exact output is out of reach.",)
+    return (f"{told}be foreseen; exact output on the others: {percent(found.exact_elsewhere)} % with the adapter.",)
 
 
 def parts_sentence(parts: Sequence[Ablation]) -> tuple[str, ...]:

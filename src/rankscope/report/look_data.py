@@ -5,8 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from rankscope.interpret.look_records import CausalCheck, Direction, Example, Lens, LensToken, LookRecord
-from rankscope.report.formats import percent, span_text
-from rankscope.report.look_words import CHANCE, causal_title, change_text, facts, minus_nats, names
+from rankscope.report.look_words import CHANCE, causal_facts, causal_title, facts, minus_nats, names
 
 Json = dict[str, Any]
 Standings = dict[tuple[int, ...], int]
@@ -107,13 +106,8 @@ def _lens(lens: Lens) -> Json:
 
 
 def _causal(check: CausalCheck) -> Json:
-    exact = f"{percent(check.exact.estimate)} % {span_text(check.exact, percent)}"
     return {
         "title": causal_title(check),
-        "facts": [
-            ("Exact output", exact, check.exact.method),
-            ("Change", change_text(check.exact_change), "paired by item, against the adapter left alone"),
-            ("Texts that differ", f"{percent(check.text_changed)} %", "share of items, greedy decoding"),
-        ],
+        "facts": causal_facts(check),
         "texts": [(one.item, one.prompt, one.before, one.after) for one in check.examples],
     }

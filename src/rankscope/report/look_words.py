@@ -40,7 +40,11 @@ def _role_facts(role: RoleScore | None) -> list[Fact]:
     if role is None:
         return [("Best role", "not measured", "the answer on top says why")]
     side = "high" if role.sign == 1 else "low"
-    alone = f"AUROC {role.position_only:.2f} by the token's position, {role.token_only:.2f} by the token itself"
+    alone = f"AUROC {role.token_within:.2f} by the token itself; 0.50 by its position, by construction"
+    why = (
+        "the same role on the same tokens, without looking at the direction, stratified by position too; over all "
+        f"positions together position alone has {role.position_only:.2f}"
+    )
     return [
         ("Best role", f"{role.role} where the value is {side}", "chosen on half the items"),
         (
@@ -48,7 +52,7 @@ def _role_facts(role: RoleScore | None) -> list[Fact]:
             f"{role.auroc:.2f}, q = {chance(role.q)}",
             "on the other half, stratified by position, 0.5 is chance; q from circular shifts, over all pairs",
         ),
-        ("Without it", alone, "how well the same role is told on the same tokens without looking at the direction"),
+        ("Without it", alone, why),
     ]
 
 
@@ -81,6 +85,27 @@ def causal_title(check: CausalCheck) -> str:
     if check.how == "scale":
         return "Switched off" if check.value == 0 else f"Scaled by {plain(check.value)}"
     return f"Steered: {minus(f'{check.value:+.3g}')} at every token"
+
+
+def causal_facts(check: CausalCheck) -> list[Fact]:
+    """What became of scores, trace and answer."""
+    paired = "paired by item, against the adapter left alone"
+    differs = "share of items whose greedy text differs from the adapter's left alone"
+    trace = check.trace_changed
+    return [
+        ("Exact output", share_text(check.exact), check.exact.method),
+        ("Its change", change_text(check.exact_change), paired),
+        ("Right answers", share_text(check.answer_correct), "after the trace that the model itself wrote"),
+        ("Their change", change_text(check.answer_correct_change), paired),
+        ("Other text", share_text(check.text_changed), differs),
+        *([] if trace is None else [("Other trace", share_text(trace), "of what stands before the answer")]),
+        ("Other answer", share_text(check.answer_changed), "of what the text ends in, right or wrong"),
+    ]
+
+
+def share_text(share: Interval) -> str:
+    """A share in per cent, with its interval."""
+    return f"{percent(share.estimate)} % {span_text(share, percent)}"
 
 
 def change_text(interval: Interval, sign: str = "+") -> str:

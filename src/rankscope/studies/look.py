@@ -13,7 +13,6 @@ folder with ablations or a look of anything else is refused and stays as it is. 
 population, what can be told without it is told, and the page says what is missing.
 """
 
-import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -40,13 +39,14 @@ from rankscope.interpret.ablation_records import (
     write_ablation,
 )
 from rankscope.interpret.ablation_run import Asked, subject_of
-from rankscope.interpret.causal import causal_checks
+from rankscope.interpret.causal import causal_checks, usual_changes
 from rankscope.interpret.direction_facts import Distribution, distribution, ids_around, shown_examples
 from rankscope.interpret.examples import ExampleRule, examples
 from rankscope.interpret.lens import lens, residual_rms
 from rankscope.interpret.populations import score_populations
 from rankscope.interpret.role_claims import QUESTIONS, RoleClaim, judge_one
 from rankscope.interpret.role_scores import PopulationScores
+from rankscope.interpret.slugs import slug_of
 from rankscope.interpret.tables import write_examples, write_role_scores
 from rankscope.lm.bases import Base
 from rankscope.lm.read_decoder import read_decoder, why_not_decodable
@@ -257,10 +257,10 @@ def _find_causes(look: Look, directions: Sequence[Direction]) -> None:
     few, tokenizer = look.items.take(slice(0, CAUSAL_ITEMS)), look.base.tokenizer
     for done, place in enumerate(chosen):
         one = directions[place]
-        push = 3 * float(look.values.rms_F[place])
+        changes = usual_changes(float(look.values.rms_F[place]))
         where = (one.site, one.indices[0])
         look.causal[place] = causal_checks(
-            look.base.model, look.weights, *where, push, few, lambda ids: str(tokenizer.decode(list(ids)))
+            look.base.model, look.weights, *where, changes, few, lambda ids: str(tokenizer.decode(list(ids)))
         )
         look.tell("causal checks", done + 1, len(chosen))
 
@@ -323,7 +323,7 @@ def _direction(look: Look, place: int, one: Direction) -> records.Direction:
     at, values = place_of(one.site), look.values
     assert values is not None
     return records.Direction(
-        slug=_slug(one),
+        slug=slug_of(one),
         site=one.site,
         layer=at.layer,
         kind=at.kind,
@@ -341,13 +341,6 @@ def _direction(look: Look, place: int, one: Direction) -> records.Direction:
     )
 
 
-def _slug(one: Direction) -> str:
-    """`L3.mlp.up_proj.0`, or the site's path where it has no layer; safe in a link."""
-    at = place_of(one.site)
-    stem = one.site if at.layer is None else f"L{at.layer}.{at.kind}"
-    return re.sub(r"[^A-Za-z0-9._-]", "_", f"{stem}.{'-'.join(map(str, one.indices))}")
-
-
 def _role(look: Look, place: int) -> records.RoleScore | None:
     """The direction's role, chosen on half of the items and scored on the other."""
     scores = look.scores.get("adapter")
@@ -363,7 +356,7 @@ def _role(look: Look, place: int) -> records.RoleScore | None:
         auroc=best["auroc"],
         q=best["p_bh"],
         position_only=alone["position_auroc"],
-        token_only=alone["token_auroc"],
+        token_within=alone["token_auroc_within"],
     )
 
 

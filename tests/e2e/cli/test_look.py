@@ -15,9 +15,12 @@ from rankscope.base.errors import OutOfSpace
 from rankscope.base.vocabulary import SYMBOLS
 from rankscope.capture.store import open_capture
 from rankscope.interpret.ablation_records import ABLATION_FILE, read_ablation
+from rankscope.interpret.causal import FACTORS
 from rankscope.interpret.look_records import LABELS_FILE, LOOK_FILE, read_look
+from rankscope.interpret.tables import read_role_scores
 from rankscope.lm.word_tokenizer import build_word_tokenizer
 from rankscope.studies import look as studies_look
+from rankscope.studies.look import CAUSAL_ITEMS
 
 TASK = "hashhop:mode=trace,lines=8,chains=2,max_length=4,hops=1"
 
@@ -62,6 +65,8 @@ def test_everything_is_found_in_one_go_and_a_second_call_goes_on(rankscope, aske
     assert ran.code == 0, ran.err
     record = read_look(tmp_path / "page" / LOOK_FILE)
     check_whole(record)
+    check_role(record, tmp_path / "page" / "records")
+    check_steering(rankscope, asked, record.directions[1])
     saved = tmp_path / "saved.json"
     saved.write_text(json.dumps({"adapter_hash": record.adapter_hash, "labels": {"L0.mlp.up_proj.0": "carries"}}))
     assert rankscope(*asked, "--labels", saved).code == 0
@@ -115,6 +120,26 @@ def check_whole(record):
     assert example.values[at] == pytest.approx(example.value, rel=1e-3)
     assert len(example.tokens) == len(example.surfaces) == len(example.sections)
     assert record.missing == ()
+
+
+def check_role(record, folder):
+    """What the token alone tells stands in the table of roles, taken within positions."""
+    roles = {row["role"]: row for row in read_role_scores(folder, "adapter", "roles").iter_rows(named=True)}
+    for one in record.directions:
+        assert one.role.token_within == roles[one.role.role]["token_auroc_within"]
+        assert one.role.position_only == roles[one.role.role]["position_auroc"]
+
+
+def check_steering(rankscope, asked, direction):
+    """`rankscope steer` finds on the same items what the look found."""
+    steered = ("steer", *asked[1:6], "--direction", direction.slug, "--json", "--items")
+    factors = [word for factor in FACTORS for word in ("--factor", factor)]
+    few = json.loads(rankscope(*steered, CAUSAL_ITEMS, *factors).out)
+    assert few["checks"] == json.loads(json.dumps([one.model_dump(mode="json") for one in direction.causal[:3]]))
+    whole = json.loads(rankscope(*steered, 60, "--push", -2).out)
+    assert whole["rms"] == pytest.approx(direction.rms, rel=1e-4)
+    assert whole["sigma"] == pytest.approx(direction.sigma)
+    assert [one["value"] for one in whole["checks"]] == pytest.approx([-2 * whole["rms"]])
 
 
 def test_plain_text_has_no_roles_and_says_so(rankscope, base, plain_text, tmp_path):

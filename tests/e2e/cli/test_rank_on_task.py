@@ -55,6 +55,13 @@ def test_a_planted_update_has_its_own_rank(rankscope, base, planted):
     assert score["whole"][0] == pytest.approx(0, abs=1e-5)
     assert score["base"] <= -0.3 / 2
     assert document["spectra"][0]["nominal_ranks"] == [5]
+    (site,) = document["spectra"][0]["weighted"]["sites"].values()
+    first, second, *idle = site["singular_values"]
+    assert second / first == pytest.approx(0.7, rel=0.05)  # strengths are planted under the input's second moment
+    assert max(idle) < 1e-6 * first
+    assert site["estimates"]["stable"] == pytest.approx(1 + (second / first) ** 2)
+    assert document["spectra"][0]["weighted"]["mean_over_sites"] == site["estimates"]
+    assert "count above 1e-5" not in site["estimates"]
 
 
 def test_what_a_person_sees_fits_80_columns(rankscope, base, planted):
@@ -68,6 +75,10 @@ def test_what_a_person_sees_fits_80_columns(rankscope, base, planted):
     assert rows[2].rstrip().endswith(" .9 .95")
     assert max(len(line) for line in lines[: start + 8] if not line.endswith(":")) <= 80
     assert "functional rank 2." in ran.out
+    plain, weighted = (line.split() for line in lines if len(line.split()) == 8 and line.split()[1] == "5")
+    assert weighted[5] == f"{1 + 0.7**2:.1f}"
+    assert plain[:2] == weighted[:2]
+    assert "Weighted by the second moment of what each site reads on these items:" in lines
     assert "required rank" in ran.out
     assert "Scoring truncations: step" in ran.err
     assert "Warning" not in ran.err
@@ -96,6 +107,7 @@ def test_several_trainings_are_read_as_seeds(rankscope, base, planted, tmp_path)
     ran = rankscope("rank", planted, tmp_path / "twin", *on_task(base))
     assert "2 adapters of nominal rank 5 keep 90% of their own gains with the 2 and 2 largest" in ran.out
     assert "Fewer than 5 trainings" in ran.out
+    assert ran.out.count("\nWeighted: Nominal rank 5; mean over 1 sites: energy .90") == 2
     assert max(map(len, ran.out.split("By -KL")[0].splitlines())) <= 80 + len(str(tmp_path))
 
 

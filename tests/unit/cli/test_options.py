@@ -15,6 +15,7 @@ PINNED = {
     "look": "ADAPTER --base --task --out --items --screen --labels --device --json",
     "rank": "ADAPTERS --base --task --items --seed --device --json",
     "report": "RUN_FOLDER --out",
+    "steer": "ADAPTER --base --task --direction --factor --push --items --device --json",
     "studies": "--json",
     "study": "NAME --out --workers --device --precision",
     "task check": "NAME --n --seed --json",

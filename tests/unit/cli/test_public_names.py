@@ -8,7 +8,7 @@ import rankscope
 
 PINNED = (
     "AdapterWeights Cell ESTIMATORS LoraSpec RankscopeError LocalExecutor functional_rank load_base load_items "
-    "read_adapter read_findings recovery required_rank run_study score_cell singular_values write_adapter"
+    "read_adapter read_findings recovery required_rank run_study score_cell singular_values steer write_adapter"
 ).split()
 
 

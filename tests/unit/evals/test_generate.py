@@ -7,7 +7,7 @@ from hand_items import STOP, items_of, random_items, train_briefly
 from tiny_models import FAMILIES, tiny_model
 
 from rankscope.base.errors import BadInput
-from rankscope.evals.generate import answer_correct, default_max_new_tokens, generate, stop_token
+from rankscope.evals.generate import answer_correct, answer_starts, default_max_new_tokens, generate, stop_token
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -72,3 +72,18 @@ def test_unmarked_traces_compare_the_ending() -> None:
 def test_direct_answers_stand_alone() -> None:
     rows = [([5], [], [8])] * 3
     assert judged(rows, [[8, STOP], [7, 8, STOP], [STOP]]) == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("rows", "generated", "starts"),
+    [
+        ([([5], [7, 2], [8])] * 4, [[7, 2, 8, STOP], [2, 9, 2, 8, STOP], [7, 9, STOP], [7, 9, 9, 9, 9]], [2, 3, 2, 5]),
+        ([([5], [7, 2], [8]), ([5], [7, 3], [8, 9])], [[4, 8, STOP], [9, STOP]], [1, 0]),
+        ([([5], [], [8])] * 2, [[8, STOP], [7, 8, STOP]], [0, 0]),
+    ],
+)
+def test_where_the_final_answer_begins(rows, generated, starts) -> None:
+    """After the last mark; without one nowhere; with marks that differ as long as the gold; without traces at once."""
+    width = max(map(len, generated))
+    made = np.array([row + [-1] * (width - len(row)) for row in generated])
+    assert answer_starts(made, items_of(rows)).tolist() == starts

@@ -69,9 +69,20 @@ def test_numbers_are_shown_with_floor_random_shift_and_what_tells_the_role_witho
     direction, shown = record.directions[0], lines_of(page)[1]
     facts = {name: text for name, text, _ in shown["facts"]}
     assert facts["Best role"].startswith(direction.role.role)
-    assert "0.60 by the token's position, 0.70 by the token itself" in facts["Without it"]
+    assert facts["Without it"] == "AUROC 0.70 by the token itself; 0.50 by its position, by construction"
+    (why,) = (why for name, _, why in shown["facts"] if name == "Without it")
+    assert "position alone has 0.60" in why
     assert facts["Resolution"] == "KL 1.0e-05"
     assert {"Taken out", "Random shift", "Exact output lost"} <= set(facts)
+
+
+def test_causal_checks_show_scores_trace_and_answer(page):
+    off = lines_of(page)[1]["causal"][0]
+    facts = {name: text for name, text, _ in off["facts"]}
+    assert off["title"] == "Switched off"
+    assert facts["Other trace"] == "37.5 % [25.0, 50.0]"
+    assert facts["Other answer"] == "25.0 % [18.8, 31.2]"
+    assert {"Exact output", "Its change", "Right answers", "Their change", "Other text"} <= set(facts)
 
 
 def test_every_cell_of_the_heat_map_leads_to_its_direction(record, page):

@@ -1,3 +1,4 @@
+import numpy as np
 import pytest
 import torch
 
@@ -37,13 +38,28 @@ def test_a_zero_factor_and_bf16_work():
 
 def test_weighted_squares_sum_to_the_mean_output_energy():
     A_RI, B_OR, x_NI = _normal(3, 6), _normal(5, 3, seed=1), _normal(50, 6, seed=2)
-    S_K = weighted_singular_values(A_RI, B_OR, 0.7, x_NI.T @ x_NI / 50)
+    scalar_NR = x_NI @ A_RI.T
+    S_K = weighted_singular_values(B_OR, 0.7, scalar_NR.T @ scalar_NR / 50)
     output_NO = 0.7 * x_NI @ A_RI.T @ B_OR.T
     assert float((S_K**2).sum()) == pytest.approx(float((output_NO**2).sum(1).mean()), rel=1e-10)
+
+
+@pytest.mark.parametrize(("O", "R", "I"), [(5, 3, 6), (3, 4, 7), (6, 5, 4)])
+def test_weighted_values_are_those_of_the_update_times_the_root_of_the_inputs_moment(O, R, I):
+    """By numpy, forming update and moment; also with factors written otherwise (A -> QA, B -> B Q^-1)."""
+    A_RI, B_OR, x_NI = _normal(R, I), _normal(O, R, seed=1), _normal(50, I, seed=2) * torch.logspace(0, -2, I)
+    values_I, vectors_II = np.linalg.eigh((x_NI.T @ x_NI / 50).numpy())
+    weighted_OI = 0.7 * (B_OR @ A_RI).numpy() @ vectors_II @ np.diag(np.sqrt(values_I)) @ vectors_II.T
+    expected = np.linalg.svd(weighted_OI, compute_uv=False)[: min(O, R, I)]
+    Q_RR = torch.linalg.qr(_normal(R, R, seed=3))[0] * torch.logspace(0, 2, R, dtype=torch.float64)
+    for A, B in ((A_RI, B_OR), (Q_RR @ A_RI, B_OR @ Q_RR.inverse())):
+        scalar_NR = x_NI @ A.T
+        found = weighted_singular_values(B, 0.7, scalar_NR.T @ scalar_NR / 50)[: len(expected)]
+        np.testing.assert_allclose(found.numpy(), expected, rtol=1e-6)
 
 
 def test_refuses_what_has_no_spectrum():
     with pytest.raises(BadInput, match="not finite"):
         singular_values(torch.full((1, 2), float("nan")), torch.ones(2, 1), 1.0)
     with pytest.raises(BadInput, match="symmetric"):
-        weighted_singular_values(torch.ones(1, 2), torch.ones(2, 1), 1.0, torch.tensor([[1.0, 2.0], [0.0, 1.0]]))
+        weighted_singular_values(torch.ones(2, 2), 1.0, torch.tensor([[1.0, 2.0], [0.0, 1.0]]))
