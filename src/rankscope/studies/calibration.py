@@ -79,7 +79,7 @@ class Form:
     relabelled: tuple[int, ...] = ()
     """Symbols moved by the permutations."""
     simulated: int = 0
-    """Simulated curves per family, and half as many nulls per test."""
+    """Simulated curves per family, and nulls per test."""
     n_steps: int | None = None
     """Steps in place of N_STEPS; other budgets are cut in proportion."""
 
