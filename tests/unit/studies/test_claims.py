@@ -14,7 +14,7 @@ from rankscope.rank.records import (
 )
 from rankscope.rank.required import RankRatio
 from rankscope.stats.interval import Interval
-from rankscope.studies.answers import calibration_answer, first_look_answer
+from rankscope.studies.answers import calibration_answer, first_look_answer, held_words
 from rankscope.studies.claims import first_look_claims, judge
 from rankscope.studies.evidence import Evidence, corrected
 from rankscope.studies.first_look import RULE
@@ -277,6 +277,9 @@ def test_calibration_says_what_held():
     by_cut = "Against the planted update cut to its best directions, the truth that was chosen first, they held it in"
     older = found.override(calibration=(rows[0].override(covered_by_cut=None), *rows[1:]))
     assert not any(by_cut in said for said in calibration_answer(older))
+    (held,) = held_words(tuple(rows))
+    assert "held it in 9 of 10 repeats, in 5 by the truth that was chosen first (2 of 12 repeats could not" in held
+    assert "first" not in held_words((rows[0].override(covered_by_cut=None), *rows[1:]))[0]
     assert calibration_answer(found) == (
         (
             "The 95 % sets held the rank that the best update needs in 9 of 10 repeats (55.5% to 99.7%); 2 more could "
