@@ -32,10 +32,8 @@ def held_words(calibration: tuple[CalibrationRow, ...]) -> tuple[str, ...]:
         return ()
     held, judged, n = (sum(getattr(row, name) for row in planted) for name in ("covered", "n_judged", "n_repeats"))
     left = f" ({n - judged} of {n} repeats could not be judged)" if judged < n else ""
-    by_cut = totals(planted).covered_by_cut
-    first = (
-        "" if not totals(planted).n_judged or by_cut is None else f", in {by_cut} by the truth that was chosen first"
-    )
+    found = totals(planted)
+    first = f", in {found.covered_by_cut} by the truth that was chosen first" if found.by_cut_interval else ""
     return (
         f"Where the rank is known, the same procedure's 95 % sets held it in {held} of {judged} repeats{first}{left}.",
     )
