@@ -37,6 +37,7 @@ class Oracle:
         self._gains: dict[tuple[str, int], dict[int, float]] = {}
         self._best: dict[tuple[str, int], dict[int, float]] = {}
         self._roots: dict[str, Tensor] = {}
+        self._updates: dict[str, AdapterWeights] = {}
 
     def gains(self, skill: SkillPlan) -> dict[int, float]:
         """Rank r -> gain, in nats, of the planted update cut to its best r directions, on the skill's test items."""
@@ -106,10 +107,13 @@ class Oracle:
         return {0: 0.0} | {r: nats - untouched for r, nats in enumerate(cut_nats, 1)}
 
     def update(self, skill: SkillPlan) -> AdapterWeights:
-        """What was planted."""
-        update = teacher_of(self.base, skill.task)
-        assert update is not None
-        return update
+        """What was planted; the noise of its imitation changes nothing of it."""
+        task = exact_task(skill)
+        if task not in self._updates:
+            update = teacher_of(self.base, task)
+            assert update is not None
+            self._updates[task] = update
+        return self._updates[task]
 
     def roots(self, skill: SkillPlan) -> dict[str, Tensor]:
         """Site -> square root of the second moment of the base's input there."""

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from rankscope.adapters.planted import teacher_of
 from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.lm.bases import load_base
 from rankscope.rank.calibration_records import truths
@@ -39,6 +40,16 @@ def test_no_two_adapters_of_the_full_form_share_a_place() -> None:
     assert len([skill for skill in noisy if not skill.descriptive]) == 20
     assert nuisance_of(planned(4)) == AS_TUNED
     assert exact_task(planned(4, noisy=True)) == exact_task(planned(4)) == planned(4).task
+
+
+def test_the_noise_of_an_imitation_changes_nothing_of_what_is_planted() -> None:
+    base = load_base("tiny-gpt2")
+    exact, noisy = (teacher_of(base, planned(2, noisy=noisy).task) for noisy in (False, True))
+    assert exact is not None
+    assert noisy is not None
+    assert list(exact) == list(noisy) == [calibration.SITE]
+    (one,), (other,) = exact.values(), noisy.values()
+    assert torch.equal(one.s * one.B_OR @ one.A_RI, other.s * other.B_OR @ other.A_RI)
 
 
 class ByHand(Oracle):
