@@ -1,6 +1,6 @@
 """How a rank procedure does where the rank is known."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -58,12 +58,17 @@ class Repeat:
         """Whether the set holds the truth."""
         return holds(self.required, self.truth)
 
+    @property
+    def covered_by_cut(self) -> bool:
+        """Whether the set holds the smallest trained rank that is at least the oracle's, another truth."""
+        return holds(self.required, trained_truth(self.oracle, list(self.required.by_rank)))
+
     def doublings(self, largest: int) -> float:
         """Width of the set; `largest` is the largest rank tried."""
         return doublings(self.required, largest)
 
 
-def oracle_rank(gain_by_rank: dict[int, float], exact_gain: float, q: float) -> int:
+def oracle_rank(gain_by_rank: Mapping[int, float], exact_gain: float, q: float) -> int:
     """Smallest number of the planted directions that keeps q of the exact gain.
 
     gain_by_rank: r -> gain of the planted update cut to its best r directions, on the same items.
@@ -77,11 +82,33 @@ def trained_truth(truth: int, ranks: Sequence[int]) -> int:
     return min(rank for rank in ranks if rank >= truth)
 
 
+def needed_rank(
+    gain_by_rank: Mapping[int, float], best_gain: Callable[[int], float], ranks: Sequence[int], q: float
+) -> int:
+    """The smallest of these ranks of which the best update keeps q of the exact gain: the truth about training.
+
+    Never more than the planted directions that keep it, and less where a better update of fewer directions does.
+
+    gain_by_rank: as for oracle_rank; its largest rank has the exact gain.
+    best_gain: rank -> gain of the best update of that rank; asked from large to small ranks, up to the first that
+    falls short.
+    """
+    exact_gain = gain_by_rank[max(gain_by_rank)]
+    needed = trained_truth(oracle_rank(gain_by_rank, exact_gain, q), ranks)
+    for rank in sorted((rank for rank in ranks if rank < needed), reverse=True):
+        if best_gain(rank) < q * exact_gain:
+            break
+        needed = rank
+    return needed
+
+
 def calibration_row(repeats: Sequence[Repeat], largest: int, note: str = "") -> CalibrationRow:
     """One line of the calibration table, for repeats of one planted update."""
     judged = [repeat for repeat in repeats if repeat.judged]
     covered = sum(repeat.covered for repeat in judged)
+    by_cut = sum(repeat.covered_by_cut for repeat in judged)
     low, high = clopper_pearson(covered, len(judged)) if judged else (None, None)
+    cut_low, cut_high = clopper_pearson(by_cut, len(judged)) if judged else (None, None)
     failures = len(repeats) - len(judged)
     failed = f"{failures} of {len(repeats)} repeats not judged: dense training stayed under 98 % of the exact gain."
     off = [abs(rank - repeat.oracle) for repeat in judged for rank in repeat.functional.by_seed]
@@ -97,6 +124,9 @@ def calibration_row(repeats: Sequence[Repeat], largest: int, note: str = "") -> 
         covered=covered,
         coverage_low=low,
         coverage_high=high,
+        covered_by_cut=by_cut,
+        by_cut_low=cut_low,
+        by_cut_high=cut_high,
         oracle_ranks=tuple(repeat.oracle for repeat in judged),
         needed_ranks=tuple(repeat.truth for repeat in judged),
         median_doublings=float(np.median([repeat.doublings(largest) for repeat in judged])) if judged else None,
@@ -104,6 +134,45 @@ def calibration_row(repeats: Sequence[Repeat], largest: int, note: str = "") -> 
         n_functional=len(off),
         functional_within_one=sum(distance <= 1 for distance in off),
         note=" ".join(filter(None, [note, failed if failures else ""])),
+    )
+
+
+@dataclass(frozen=True)
+class Totals:
+    """A calibration's rows added up, those of planted updates alone."""
+
+    n_repeats: int
+    n_judged: int
+    covered: int
+    covered_by_cut: int | None
+    """None where a row was made by an earlier version, which did not count it."""
+    n_functional: int
+    functional_within_one: int
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """Exact 95 % interval of the rate at which sets hold the rank that the best update needs."""
+        return clopper_pearson(self.covered, self.n_judged) if self.n_judged else None
+
+    @property
+    def by_cut_interval(self) -> tuple[float, float] | None:
+        """The same for the rank that the cut update needs."""
+        if self.covered_by_cut is None or not self.n_judged:
+            return None
+        return clopper_pearson(self.covered_by_cut, self.n_judged)
+
+
+def totals(rows: Sequence[CalibrationRow]) -> Totals:
+    """The rows of planted updates added up."""
+    planted = [row for row in rows if row.planted_k is not None]
+    by_cut = [row.covered_by_cut for row in planted if row.covered_by_cut is not None]
+    return Totals(
+        n_repeats=sum(row.n_repeats for row in planted),
+        n_judged=sum(row.n_judged for row in planted),
+        covered=sum(row.covered for row in planted),
+        covered_by_cut=sum(by_cut) if len(by_cut) == len(planted) else None,
+        n_functional=sum(row.n_functional for row in planted),
+        functional_within_one=sum(row.functional_within_one for row in planted),
     )
 
 

@@ -7,11 +7,12 @@ from typing import Literal
 import numpy as np
 from scipy import stats
 
+from rankscope.base.errors import BadInput
 from rankscope.rank.records import EstimatorScore
 from rankscope.stats.crossed import crossed_interval
 
 Target = Literal["planted", "functional"]
-AS_TUNED = "as tuned"
+AS_TUNED, NOISE = "as tuned", "noise"
 NOMINAL = "nominal rank"
 LEAST = 0.5
 """An estimate below this counts as this: a count may be 0, and 0 has no logarithm."""
@@ -30,7 +31,7 @@ class Estimated:
     functional: int | None
     """The adapter's own functional rank at q; None where it was not truncated."""
     nuisance: str
-    """How the training differs from the tuned one; AS_TUNED where it does not."""
+    """How the training differs from the tuned one; AS_TUNED where it does not, NOISE where its targets were drawn."""
     estimates: Mapping[str, float]
     """Estimator -> its mean over sites; one that has no answer is absent."""
 
@@ -60,6 +61,7 @@ def _score(cells: Sequence[Estimated], name: str, target: Target) -> EstimatorSc
     for distance, cell in zip(np.abs(off), able, strict=True):
         of_teacher.setdefault(cell.teacher, []).append(float(distance))
     by_teacher = [float(np.mean(found)) for found in of_teacher.values()]
+    moves = moves_of(able, name)
     varies = np.ptp(estimates) > 0 and np.ptp(truths) > 0
     return EstimatorScore(
         estimator=name,
@@ -68,31 +70,38 @@ def _score(cells: Sequence[Estimated], name: str, target: Target) -> EstimatorSc
         error_doublings=crossed_interval(np.array(by_teacher)[:, None]),
         bias_doublings=float(off.mean()),
         correlation=float(stats.spearmanr(estimates, truths).statistic) if varies else None,
-        moved_by=moved_by(able, name),
+        moved_by={nuisance: float(np.mean(found)) for nuisance, found in moves.items()},
+        n_moved={nuisance: len(found) for nuisance, found in moves.items()},
     )
 
 
-def moved_by(cells: Sequence[Estimated], name: str) -> dict[str, float]:
-    """Nuisance -> mean |log2| of the estimate over that of the same teacher and seed trained as tuned.
+def moves_of(cells: Sequence[Estimated], name: str) -> dict[str, list[float]]:
+    """Nuisance -> |log2| of each estimate over that of the same teacher, seed and nominal rank trained as tuned.
 
-    NOMINAL compares the largest nominal rank with the smallest, both trained as tuned.
+    NOMINAL compares the largest nominal rank of a teacher and seed with the smallest, both trained as tuned. Raises
+    BadInput when two adapters differ in nothing that they are told apart by.
     """
-    by_place = {
-        (cell.nuisance, cell.teacher, cell.seed, cell.nominal): max(cell.estimates[name], LEAST) for cell in cells
-    }
+    by_place: dict[tuple[str, str, int, int], float] = {}
+    for cell in cells:
+        place = (cell.nuisance, cell.teacher, cell.seed, cell.nominal)
+        if place in by_place:
+            raise BadInput(
+                f"Two adapters of nominal rank {cell.nominal}, seed {cell.seed}, of {cell.teacher} are both "
+                f"{cell.nuisance!r}, so one would hide the other. Give what they differ in a nuisance of its own."
+            )
+        by_place[place] = max(cell.estimates[name], LEAST)
     moves: dict[str, list[float]] = {}
-    for (nuisance, teacher, seed, nominal), value in by_place.items():
-        tuned = by_place.get((AS_TUNED, teacher, seed, nominal))
-        if nuisance != AS_TUNED and tuned is not None:
-            moves.setdefault(nuisance, []).append(abs(float(np.log2(value / tuned))))
     tuned_runs: dict[tuple[str, int], dict[int, float]] = {}
     for (nuisance, teacher, seed, nominal), value in by_place.items():
+        tuned = by_place.get((AS_TUNED, teacher, seed, nominal))
         if nuisance == AS_TUNED:
             tuned_runs.setdefault((teacher, seed), {})[nominal] = value
+        elif tuned is not None:
+            moves.setdefault(nuisance, []).append(abs(float(np.log2(value / tuned))))
     for _, of_run in sorted(tuned_runs.items()):
         if len(of_run) > 1:
             moves.setdefault(NOMINAL, []).append(abs(float(np.log2(of_run[max(of_run)] / of_run[min(of_run)]))))
-    return {nuisance: float(np.mean(found)) for nuisance, found in moves.items()}
+    return moves
 
 
 def mean_estimates(

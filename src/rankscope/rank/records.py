@@ -220,9 +220,15 @@ class CalibrationRow(Config):
     n_judged: int
     """Repeats whose dense training came close enough to the exact gain to be judged."""
     covered: int
-    """Judged repeats whose 95 % set holds the oracle's rank."""
+    """Judged repeats whose 95 % set holds the rank that the best update needs; of shuffled labels, adapters whose
+    functional rank is 0."""
     coverage_low: float | None
     coverage_high: float | None
+    covered_by_cut: int | None = None
+    """Judged repeats whose 95 % set holds the smallest trained rank that is at least the oracle's, which was to be the
+    truth at first (decision 15); None where nothing was planted, and in rows of an earlier version."""
+    by_cut_low: float | None = None
+    by_cut_high: float | None = None
     median_doublings: float | None
     """Median width of the set in doublings; 0 is a single rank."""
     oracle_ranks: tuple[int, ...] = ()
@@ -236,6 +242,19 @@ class CalibrationRow(Config):
     functional_within_one: int = 0
     """Those of them whose functional rank is the oracle's, or one off."""
     note: str = ""
+
+
+class Criterion(Config):
+    """What was asked of the procedure where the answer is known, and whether it came out so."""
+
+    asked: str
+    """In words, with the number that was asked for."""
+    found: str
+    """In words and numbers, with an interval where there is one."""
+    verdict: Literal["met", "exceeded", "unmet", "not shown"]
+    """`exceeded`: a rate is clearly above the one promised, so that the sets are wider than they need be."""
+    remark: str = ""
+    """What the outcome does not say."""
 
 
 class SimulatedSets(Config):
@@ -279,6 +298,8 @@ class EstimatorScore(Config):
     moved_by: dict[str, float] = Field(default_factory=dict)
     """Nuisance (nominal rank, learning rate, steps, noise) -> mean doublings that it moves the estimate by, the truth
     being the same."""
+    n_moved: dict[str, int] = Field(default_factory=dict)
+    """Nuisance -> pairs of adapters that this is the mean over."""
 
 
 class RateMap(Config):
@@ -318,6 +339,7 @@ class StudyFindings(Config):
     calibration: tuple[CalibrationRow, ...] = ()
     calibration_source: str | None = None
     """Which committed run the calibration rows come from."""
+    criteria: tuple[Criterion, ...] = ()
     simulated: tuple[SimulatedSets, ...] = ()
     nulls: tuple[NullTest, ...] = ()
     estimators: tuple[EstimatorScore, ...] = ()

@@ -2,9 +2,11 @@
 
 from rankscope.rank.records import (
     CalibrationRow,
+    Criterion,
     StudyFindings,
 )
 from rankscope.report.formats import (
+    VERDICT_TONES,
     interval_cell,
     missing,
     number_cell,
@@ -17,16 +19,24 @@ from rankscope.report.parts import Cell, Column, Table
 
 
 def calibration_table(findings: StudyFindings) -> Table:
-    """How the procedure did on skills whose rank is known."""
+    """How the procedure did on skills whose rank is known.
+
+    Where planted updates were cut, the sets are held against both truths, side by side.
+    """
+    by_cut = any(row.covered_by_cut is not None for row in findings.calibration)
+    coverage = "Sets holding what the best update needs, %" if by_cut else "Sets holding the truth, %"
     columns = (
         Column("truth", "Truth"),
         Column("repeats", "Repeats judged"),
-        Column("coverage", "Sets holding the truth, %", "interval"),
+        Column("coverage", coverage, "interval"),
+        *((Column("by-cut", "Sets holding what the cut update needs, %", "interval"),) if by_cut else ()),
         Column("width", "Median width, doublings", "number"),
         Column("functional", "Functional rank found"),
         Column("note", "Note", "prose"),
     )
-    rows = tuple(calibration_row(row) for row in findings.calibration)
+    rows = tuple(
+        calibration_row(row) | ({"by-cut": by_cut_cell(row)} if by_cut else {}) for row in findings.calibration
+    )
     return Table("calibration", "The same procedure where the answer is known", columns, rows)
 
 
@@ -35,27 +45,57 @@ def calibration_row(row: CalibrationRow) -> dict[str, Cell]:
     return {
         "truth": text_cell(row.truth),
         "repeats": Cell(text=f"{row.n_judged} of {row.n_repeats}", csv=f"{row.n_judged} of {row.n_repeats}"),
-        "coverage": coverage_cell(row),
+        "coverage": coverage_cell(row.covered, row.n_judged, (row.coverage_low, row.coverage_high)),
         "width": number_cell(row.median_doublings, plain, "no set to measure for this truth"),
         "functional": text_cell(row.functional_rank, "no adapter was truncated"),
         "note": Cell(text=row.note, csv=row.note),
     }
 
 
-def coverage_cell(row: CalibrationRow) -> Cell:
+def by_cut_cell(row: CalibrationRow) -> Cell:
+    """How many sets held the rank that the planted update needs when it is cut."""
+    if row.covered_by_cut is None:
+        return missing("nothing was planted that could be cut")
+    return coverage_cell(row.covered_by_cut, row.n_judged, (row.by_cut_low, row.by_cut_high))
+
+
+def coverage_cell(covered: int, n_judged: int, ends: tuple[float | None, float | None]) -> Cell:
     """Covered of judged, with the interval of the rate."""
-    if row.n_judged == 0:
+    if n_judged == 0:
         return missing("no repeat could be judged: dense training never came close enough to the exact gain")
-    low, high = row.coverage_low, row.coverage_high
+    low, high = ends
     span = "no interval" if low is None or high is None else f"[{percent(low)}, {percent(high)}]"
     return Cell(
-        text=f"{row.covered} of {row.n_judged}",
+        text=f"{covered} of {n_judged}",
         detail=span,
         title="95 % interval of the rate, in per cent",
-        csv=raw(row.covered / row.n_judged, percent),
+        csv=raw(covered / n_judged, percent),
         low=raw(low, percent),
         high=raw(high, percent),
     )
+
+
+def criteria_table(findings: StudyFindings) -> Table:
+    """What was asked of the procedure, and whether it came out so."""
+    columns = (
+        Column("asked", "Asked", "prose"),
+        Column("found", "Found", "prose"),
+        Column("verdict", "Criterion"),
+        Column("remark", "Remark", "prose"),
+    )
+    rows = tuple(criterion_row(criterion) for criterion in findings.criteria)
+    note = "exceeded: the sets hold the truth more often than they promise, so they are wider than they need be."
+    return Table("criteria", "What was asked of the procedure", columns, rows, note)
+
+
+def criterion_row(criterion: Criterion) -> dict[str, Cell]:
+    """One criterion."""
+    return {
+        "asked": text_cell(criterion.asked),
+        "found": text_cell(criterion.found),
+        "verdict": Cell(text="", badge=criterion.verdict, tone=VERDICT_TONES[criterion.verdict], csv=criterion.verdict),
+        "remark": Cell(text=criterion.remark, csv=criterion.remark),
+    }
 
 
 def simulated_table(findings: StudyFindings) -> Table:

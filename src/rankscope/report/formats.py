@@ -24,6 +24,10 @@ VERDICT_TONES: dict[str, Tone] = {
     "not measured": "open",
     "sufficient": "good",
     "insufficient": "bad",
+    "met": "good",
+    "exceeded": "info",
+    "unmet": "bad",
+    "not shown": "open",
 }
 Formatter = Callable[[float], str]
 

@@ -337,7 +337,11 @@ def calibration(findings: StudyFindings) -> tuple[Part, ...]:
     if not findings.calibration:
         return (Prose(("No calibration accompanies this study.",), "quiet"),)
     source = f"From {findings.calibration_source}." if findings.calibration_source else "From this run."
-    more = (calibration_tables.simulated_table(findings), calibration_tables.null_table(findings))
+    more = (
+        calibration_tables.criteria_table(findings),
+        calibration_tables.simulated_table(findings),
+        calibration_tables.null_table(findings),
+    )
     return (
         calibration_tables.calibration_table(findings),
         Prose((source,), "quiet"),

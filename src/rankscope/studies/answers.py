@@ -1,10 +1,8 @@
 """The plain-language answer on top of a report, made from its numbers."""
 
-from typing import Any
-
+from rankscope.rank.calibration import Totals, totals
 from rankscope.rank.records import CalibrationRow, ClaimCard, SkillFindings, StudyFindings
-from rankscope.stats.proportion import clopper_pearson
-from rankscope.studies.calibration_findings import relabel_rows
+from rankscope.studies.calibration_criteria import overlaps, relabel_rows, set_words
 
 
 def first_look_answer(
@@ -34,7 +32,11 @@ def held_words(calibration: tuple[CalibrationRow, ...]) -> tuple[str, ...]:
         return ()
     held, judged, n = (sum(getattr(row, name) for row in planted) for name in ("covered", "n_judged", "n_repeats"))
     left = f" ({n - judged} of {n} repeats could not be judged)" if judged < n else ""
-    return (f"Where the rank is known, the same procedure's 95 % sets held it in {held} of {judged} repeats{left}.",)
+    found = totals(planted)
+    first = f", in {found.covered_by_cut} by the truth that was chosen first" if found.by_cut_interval else ""
+    return (
+        f"Where the rank is known, the same procedure's 95 % sets held it in {held} of {judged} repeats{first}{left}.",
+    )
 
 
 def _required_sentence(skill: SkillFindings) -> str:
@@ -68,21 +70,37 @@ def calibration_answer(findings: StudyFindings) -> tuple[str, ...]:
 
 
 def _sets_sentences(rows: list[CalibrationRow]) -> tuple[str, ...]:
-    n, judged, covered, within, functional = (
-        sum(getattr(row, name) for row in rows)
-        for name in ("n_repeats", "n_judged", "covered", "functional_within_one", "n_functional")
-    )
-    if not judged:
+    found = totals(rows)
+    if found.interval is None:
+        n = found.n_repeats
         return (f"None of {n} repeats could be judged: dense training never came close enough to the exact gain.",)
-    low, high = clopper_pearson(covered, judged)
+    low, high = found.interval
     widths = [row.median_doublings for row in rows if row.median_doublings is not None]
-    left = f"; {n - judged} more could not be judged" if n > judged else ""
+    lost = found.n_repeats - found.n_judged
+    left = f"; {lost} more could not be judged" if lost else ""
+    off = found.n_functional - found.functional_within_one
     return (
         (
-            f"The 95 % sets held the rank that the best update needs in {covered} of {judged} repeats "
+            f"The 95 % sets held the rank that the best update needs in {found.covered} of {found.n_judged} repeats "
             f"({low:.1%} to {high:.1%}){left}. {_width_words(widths)}"
         ),
-        f"Functional rank was the oracle's, or one off, in {within} of {functional} adapters.",
+        *_by_cut_sentences(found),
+        (
+            f"Functional rank was the oracle's, or one off, in {found.functional_within_one} of {found.n_functional} "
+            f"adapters{f'; {off} are off by more' if off else ''}."
+        ),
+    )
+
+
+def _by_cut_sentences(found: Totals) -> tuple[str, ...]:
+    if found.covered_by_cut is None or found.by_cut_interval is None:
+        return ()
+    low, high = found.by_cut_interval
+    return (
+        (
+            f"Against the planted update cut to its best directions, the truth that was chosen first, they held it in "
+            f"{found.covered_by_cut} of {found.n_judged} ({low:.1%} to {high:.1%})."
+        ),
     )
 
 
@@ -95,18 +113,14 @@ def _width_words(widths: list[float]) -> str:
 
 
 def _relabel_sentences(findings: StudyFindings) -> tuple[str, ...]:
-    rows = relabel_rows(findings)
+    rows = relabel_rows(findings.skills)
     if len(rows) < 2:
         return ()
-    told = ", ".join(f"{_set_of(row)} at {row['rank']}" for row in rows)
-    return (f"Answers exchanged by a permutation P: required rank {told} (rank of P - I).",)
-
-
-def _set_of(row: dict[str, Any]) -> str:
-    low, high = row["low"], row["high"]
-    if low is not None and low == high:
-        return f"{low}"
-    return f"{'below' if low is None else low} to {'more' if high is None else high}"
+    told = ", ".join(f"{set_words(row)} at {row['rank']}" for row in rows)
+    not_shown = "".join(
+        f" Between {below} and {above} no rise is shown: the sets overlap." for below, above in overlaps(rows)
+    )
+    return (f"Answers exchanged by a permutation P: required rank {told} (rank of P - I).{not_shown}",)
 
 
 def _simulated_sentences(findings: StudyFindings) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
+from rankscope.rank.estimator_scores import AS_TUNED, NOISE
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.rates import RateTable, read_rates, rounded
 from rankscope.train.cell import ArmSpec, Budget, DenseSpec, FullSpec, LoraSpec
@@ -60,7 +61,7 @@ class Condition:
 PLAIN = Condition("one site")
 FALLING = Condition("falling strengths", decay=0.7)
 TWO_SITES = Condition("two sites", sites=(SITE_BEFORE, SITE))
-NOISY = Condition("noise", samples=64)
+NOISY = Condition(NOISE, samples=64)
 TUNED_AS = {PLAIN: PLAIN, FALLING: PLAIN, TWO_SITES: TWO_SITES, NOISY: NOISY}
 """Conditions whose rates another one takes: strengths leave sites, budget and noise as they are."""
 
@@ -78,7 +79,7 @@ class Form:
     relabelled: tuple[int, ...] = ()
     """Symbols moved by the permutations."""
     simulated: int = 0
-    """Simulated curves per family, and half as many nulls per test."""
+    """Simulated curves per family, and nulls per test."""
     n_steps: int | None = None
     """Steps in place of N_STEPS; other budgets are cut in proportion."""
 
@@ -134,12 +135,12 @@ def _planted(condition: Condition, k: int, teacher: int, form: Form) -> SkillPla
 
 
 NUISANCES: dict[str, tuple[Condition, float]] = {
-    "as tuned": (PLAIN, 1.0),
+    AS_TUNED: (PLAIN, 1.0),
     "a quarter of the rate": (PLAIN, 0.25),
     "twice the rate": (PLAIN, 2.0),
     "half the steps": (replace(PLAIN, n_steps=N_STEPS // 2), 1.0),
     "twice the steps": (replace(PLAIN, n_steps=2 * N_STEPS), 1.0),
-    "noise": (NOISY, 1.0),
+    NOISE: (NOISY, 1.0),
 }
 """Name -> how a teacher is learnt, and the factor on the tuned rate."""
 NUISANCE_RANKS, NUISANCE_SEEDS = (8, 16, 32), (1, 2)

@@ -7,22 +7,34 @@ from rankscope.base.device import resolve_device
 from rankscope.base.errors import BadInput
 from rankscope.base.paths import runs_root
 from rankscope.lm.bases import Base, load_base
-from rankscope.rank.records import CalibrationRow, RateMap, SkillFindings, StudyFindings, read_findings, write_findings
+from rankscope.rank.calibration_records import recomputed
+from rankscope.rank.records import (
+    CalibrationRow,
+    EstimatorScore,
+    RateMap,
+    SkillFindings,
+    StudyFindings,
+    read_findings,
+    write_findings,
+)
 from rankscope.rank.simulate import null_tests, simulated_sets
 from rankscope.runs.folder import RunFolder, verify_finished
 from rankscope.runs.manifest import MANIFEST, read_manifest
-from rankscope.studies.calibration_findings import Oracle, calibration_rows, estimator_rows, write_summary
+from rankscope.studies.calibration_criteria import criteria
+from rankscope.studies.calibration_findings import write_calibration, write_summary
 from rankscope.studies.catalog import RankStudy, find_plan, find_study
 from rankscope.studies.evidence import corrected
 from rankscope.studies.findings import SkillTables, evidence_of, skill_findings
 from rankscope.studies.hash_paper import HashPaperPlan
 from rankscope.studies.hash_paper_run import run_hash_paper
+from rankscope.studies.oracle import Oracle
 from rankscope.studies.page import FINDINGS, REPORT, RESULTS, write_page
 from rankscope.studies.plan import SkillPlan, StudyPlan
 from rankscope.studies.progress import meter, say
 from rankscope.studies.provenance import run_facts
 from rankscope.studies.rates import RateTable, confounded_flags, rate_maps, read_rates
 from rankscope.studies.stages import (
+    RECORDS,
     Sitting,
     Trained,
     read_tables,
@@ -127,9 +139,7 @@ def study_findings(
             found[skill.key] = one.override(flags=(*one.flags, *rate_flags(table, base, skill, plan.rates)))
             bar.advance(1)
     skills = abridged(tuple(found.values()))
-    planted = any(skill.mode == "planted" for skill in plan.skills)
-    oracle = Oracle(base, folder / "oracle")
-    calibration, source = (calibration_rows(plan, oracle, found), plan.study) if planted else committed_calibration()
+    calibration, estimators, source = _calibration(plan, base, found, tables, folder)
     command = f"rankscope study {plan.study}"
     entry, _ = find_study(plan.study)
     assert isinstance(entry, RankStudy)
@@ -146,12 +156,28 @@ def study_findings(
         calibration_source=source,
         simulated=simulated_sets(plan.simulated) if plan.simulated else (),
         nulls=null_tests(plan.simulated) if plan.simulated else (),
-        estimators=estimator_rows(plan, oracle, found, tables) if planted else (),
+        estimators=estimators,
         rate_maps=_rate_maps(table, base, plan, found),
         reproduce=_reproduce(plan, command),
         provenance=provenance,
     )
-    return findings.model_copy(update={"answer": entry.answer(findings)})
+    told = {"answer": entry.answer(findings), "criteria": criteria(findings) if source == plan.study else ()}
+    return findings.model_copy(update=told)
+
+
+def _calibration(
+    plan: StudyPlan, base: Base, found: dict[str, SkillFindings], tables: dict[str, SkillTables], folder: Path
+) -> tuple[tuple[CalibrationRow, ...], tuple[EstimatorScore, ...], str | None]:
+    """Rows, estimators and where they come from: this study where it plants, else the committed run's rows alone.
+
+    A study that plants writes what they follow from, and makes them from those files, as anyone can.
+    """
+    if not any(skill.mode == "planted" for skill in plan.skills):
+        rows, source = committed_calibration()
+        return rows, (), source
+    records = folder / RECORDS
+    write_calibration(plan, Oracle(base, folder / "oracle"), found, tables, records)
+    return (*recomputed(records, list(found.values())), plan.study)
 
 
 def abridged(skills: tuple[SkillFindings, ...]) -> tuple[SkillFindings, ...]:

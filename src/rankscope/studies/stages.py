@@ -26,6 +26,8 @@ from rankscope.train.training import TIMING
 
 SCORING_SHARE = 1.25
 """Allowance for scoring and truncation on top of the training steps; an estimate, not a measurement."""
+RECORDS = "records"
+"""Folder of a run that holds what its findings follow from."""
 _WORTH_SAYING_S = 60.0
 
 
@@ -203,7 +205,7 @@ def write_records(trained: Sequence[Trained], tables: dict[str, SkillTables], fo
 
     Log-probabilities are rounded to 1e-4 nats, which moves no mean that is shown and makes the files a third as large.
     """
-    records = folder / "records"
+    records = folder / RECORDS
     rows = [
         {
             "cell": one.key,

@@ -7,8 +7,10 @@ from rankscope.rank.calibration import (
     Repeat,
     calibration_row,
     functional_words,
+    needed_rank,
     null_row,
     oracle_rank,
+    totals,
     trained_truth,
 )
 from rankscope.rank.records import FunctionalRank, RequiredRank
@@ -18,13 +20,19 @@ def functional(*by_seed: int) -> FunctionalRank:
     return FunctionalRank(arm="rank 8", q=0.9, no_gain=False, median=None, by_seed=by_seed, low=None, high=None)
 
 
-def repeat(low: int | None, high: int | None, truth: int = 2, dense_share: float = 0.99, found: int = 2) -> Repeat:
-    required = RequiredRank(
-        q=0.9, verdict="estimated", low=low, high=high, by_rank={1: "undecided"}, contrast={}, sentence=""
-    )
+def repeat(
+    low: int | None,
+    high: int | None,
+    truth: int = 2,
+    dense_share: float = 0.99,
+    found: int = 2,
+    oracle: int | None = None,
+) -> Repeat:
+    by_rank = dict.fromkeys((1, 2, 4, 8), "undecided")
+    required = RequiredRank(q=0.9, verdict="estimated", low=low, high=high, by_rank=by_rank, contrast={}, sentence="")
     return Repeat(
         planted=Planted(2),
-        oracle=truth,
+        oracle=oracle or truth,
         truth=truth,
         dense_share=dense_share,
         required=required,
@@ -39,6 +47,47 @@ def test_the_oracle_needs_the_fewest_directions_that_keep_q():
 
 def test_a_truth_between_trained_ranks_counts_as_the_larger():
     assert [trained_truth(truth, (1, 2, 4, 8)) for truth in (1, 2, 3, 5, 8)] == [1, 2, 4, 8, 8]
+
+
+def test_the_needed_rank_goes_down_while_the_best_update_keeps_q_and_asks_no_further():
+    """Cut, 6 of 8 directions are needed, so 8 of the ranks trained; the best update keeps .9 at 4, and not at 2."""
+    gains = {0: 0.0, 1: 0.1, 2: 0.3, 3: 0.5, 4: 0.7, 5: 1.79, 6: 1.8, 7: 1.9, 8: 2.0}
+    asked = []
+
+    def best_gain(rank: int) -> float:
+        asked.append(rank)
+        return {4: 1.8, 2: 1.79, 1: 1.99}[rank]
+
+    assert needed_rank(gains, best_gain, (1, 2, 4, 8, 16), 0.9) == 4
+    assert asked == [4, 2]
+    assert needed_rank(gains, {4: 1.79}.__getitem__, (1, 2, 4, 8, 16), 0.9) == 8
+    assert needed_rank(gains, {4: 1.9, 2: 1.9, 1: 1.9}.__getitem__, (1, 2, 4, 8, 16), 0.9) == 1
+    assert needed_rank({0: 0.0, 1: 1.0}, {}.__getitem__, (1, 2, 4), 0.9) == 1
+    # In between trained ranks the larger one counts: 6 directions are needed, and 7 is trained.
+    assert needed_rank(gains, {3: 1.0}.__getitem__, (3, 7, 8), 0.9) == 7
+
+
+def test_both_truths_are_counted_side_by_side():
+    """The cut needs 3 directions, so 4 of the ranks trained; the best update needs 2."""
+    repeats = [repeat(2, 2, oracle=3), repeat(2, 4, oracle=3), repeat(4, 8, oracle=3)]
+    assert [one.covered for one in repeats] == [True, True, False]
+    assert [one.covered_by_cut for one in repeats] == [False, True, True]
+    row = calibration_row([*repeats, repeat(4, 4, oracle=3, dense_share=0.9)], largest=8)
+    assert (row.n_judged, row.covered, row.covered_by_cut) == (3, 2, 2)
+    assert row.by_cut_low == pytest.approx(0.0943, abs=1e-4)
+    assert row.oracle_ranks == (3, 3, 3)
+    assert row.needed_ranks == (2, 2, 2)
+
+
+def test_totals_are_of_planted_updates_and_need_every_row_for_the_cut():
+    rows = [calibration_row([repeat(2, 2), repeat(4, 4)], 8), calibration_row([repeat(2, 2, oracle=3)], 8)]
+    found = totals([*rows, null_row(functional(0, 0, 0))])
+    assert (found.n_repeats, found.n_judged, found.covered, found.covered_by_cut) == (3, 3, 2, 1)
+    assert (found.n_functional, found.functional_within_one) == (6, 6)
+    assert found.interval == pytest.approx((0.0943, 0.9916), abs=1e-4)
+    older = totals([rows[0], rows[1].override(covered_by_cut=None)])
+    assert (older.covered, older.covered_by_cut, older.by_cut_interval) == (2, None, None)
+    assert totals([]).interval is None
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,28 @@
 import numpy as np
 import pytest
 
-from rankscope.rank.estimator_scores import AS_TUNED, NOMINAL, Estimated, estimator_scores, mean_estimates, moved_by
+from rankscope.base.errors import BadInput
+from rankscope.rank.estimator_scores import (
+    AS_TUNED,
+    NOISE,
+    NOMINAL,
+    Estimated,
+    estimator_scores,
+    mean_estimates,
+    moves_of,
+)
 
 
 def cell(
-    teacher: str, nominal: int, planted: int, nuisance: str = AS_TUNED, functional: int | None = None, **says: float
+    teacher: str,
+    nominal: int,
+    planted: int,
+    nuisance: str = AS_TUNED,
+    functional: int | None = None,
+    seed: int = 1,
+    **says: float,
 ):
-    return Estimated(teacher, nominal, 1, planted, functional, nuisance, says)
+    return Estimated(teacher, nominal, seed, planted, functional, nuisance, says)
 
 
 def test_error_bias_and_order() -> None:
@@ -28,7 +43,7 @@ def test_error_bias_and_order() -> None:
 
 
 def test_teachers_count_alike_however_many_adapters_they_have() -> None:
-    cells = [cell("a", 8, 2, x=2.0)] * 3 + [cell("b", 8, 2, x=8.0)]
+    cells = [*(cell("a", 8, 2, seed=seed, x=2.0) for seed in (1, 2, 3)), cell("b", 8, 2, x=8.0)]
     assert estimator_scores(cells)[0].error_doublings.estimate == 1.0
 
 
@@ -47,7 +62,26 @@ def test_nuisances_are_held_against_the_same_teacher_as_tuned() -> None:
         cell("a", 32, 2, "half the steps", x=4.0),
         cell("b", 8, 2, "half the steps", x=64.0),
     ]
-    assert moved_by(cells, "x") == {"half the steps": 1.0, NOMINAL: 2.0}
+    assert moves_of(cells, "x") == {"half the steps": [1.0, 1.0], NOMINAL: [2.0]}
+    (row,) = estimator_scores(cells)
+    assert (row.moved_by, row.n_moved) == ({"half the steps": 1.0, NOMINAL: 2.0}, {"half the steps": 2, NOMINAL: 1})
+
+
+def test_noise_is_a_nuisance_and_hides_no_training_as_tuned() -> None:
+    """Rank 32 with noise says 4 where the one as tuned says 16: the move with nominal rank stays 8-fold."""
+    cells = [
+        cell("a", 8, 2, x=2.0),
+        cell("a", 32, 2, x=16.0),
+        cell("a", 32, 2, NOISE, x=4.0),
+    ]
+    assert moves_of(cells, "x") == {NOISE: [2.0], NOMINAL: [3.0]}
+    assert moves_of(cells[::-1], "x") == moves_of(cells, "x")
+
+
+def test_two_adapters_of_one_place_are_refused() -> None:
+    cells = [cell("a", 8, 2, x=2.0), cell("a", 8, 2, x=4.0)]
+    with pytest.raises(BadInput, match="nominal rank 8, seed 1, of a are both 'as tuned'"):
+        estimator_scores(cells)
 
 
 def test_an_estimator_without_an_answer_is_left_out() -> None:

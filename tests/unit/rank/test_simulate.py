@@ -9,6 +9,7 @@ from rankscope.rank.simulate import (
     FAMILIES,
     RANKS,
     Effects,
+    Family,
     Q,
     arm_scores,
     null_tests,
@@ -59,11 +60,28 @@ def test_counts_are_of_what_was_asked() -> None:
     assert all(row.n_nulls == 8 and row.low <= row.rejected / 8 <= row.high for row in null_tests(8))
 
 
+WIDTHS = {
+    "equal strengths": 0,
+    "smooth curves": 1,
+    "smooth curves, 10 seeds": 1,
+    "smooth curves in nats": 2,
+    "one rank exactly at the bar, the one below a hair under": 2,
+}
+"""Kind of curve -> doublings that its median set spans: sets that hold every rank would hold every truth."""
+
+
 @pytest.mark.slow
-def test_sets_hold_their_truth_and_tests_their_level() -> None:
-    rows = simulated_sets(400)
-    assert all(row.coverage_high >= 0.95 for row in rows)
-    assert rows[0].family == "equal strengths"
-    assert rows[0].median_doublings == 0
-    for row in null_tests(1000):
-        assert 0.03 <= row.rejected / row.n_nulls <= 0.07
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.name)
+def test_sets_of_every_kind_of_curve_hold_their_truth_and_are_no_wider_than_said(family: Family) -> None:
+    """380 of 400 is what 95 % comes to; sets that hold their truth less often than that fail here every other time."""
+    (row,) = simulated_sets(400, families=(family,))
+    assert row.covered >= 380
+    assert row.median_doublings == WIDTHS[family.name]
+
+
+@pytest.mark.slow
+def test_tests_reject_true_nulls_in_five_percent() -> None:
+    """Of 1,000 nulls 50 are to be rejected, and between 36 and 64 are in 19 of 20 series."""
+    rows = null_tests(1000)
+    assert len(rows) == 5
+    assert [row.test for row in rows if not 0.036 <= row.rejected / row.n_nulls <= 0.064] == []

@@ -14,7 +14,7 @@ from rankscope.rank.records import (
 )
 from rankscope.rank.required import RankRatio
 from rankscope.stats.interval import Interval
-from rankscope.studies.answers import calibration_answer, first_look_answer
+from rankscope.studies.answers import calibration_answer, first_look_answer, held_words
 from rankscope.studies.claims import first_look_claims, judge
 from rankscope.studies.evidence import Evidence, corrected
 from rankscope.studies.first_look import RULE
@@ -269,18 +269,27 @@ def test_calibration_says_what_held():
     """Hand-made rows: 9 of 10 judged repeats, an exact interval of .555 to .997."""
     planted = [row("planted rank 1", 5, 0.5), row("planted rank 2", 4, 0.3)]
     rows = [
-        one.override(planted_k=k, median_doublings=width, n_functional=25, functional_within_one=24)
-        for k, width, one in ((1, 0.0, planted[0]), (2, 1.0, planted[1]))
+        one.override(
+            planted_k=k, median_doublings=width, n_functional=25, functional_within_one=24, covered_by_cut=by_cut
+        )
+        for k, width, by_cut, one in ((1, 0.0, 5, planted[0]), (2, 1.0, 0, planted[1]))
     ]
     null_found = row("shuffled labels", 5, None, "0 (5 of 5)")
     found = StudyFindings(
         study="", title="", answer=(), base="", base_hash="", skills=(), calibration=(*rows, null_found)
     )
+    by_cut = "Against the planted update cut to its best directions, the truth that was chosen first, they held it in"
+    older = found.override(calibration=(rows[0].override(covered_by_cut=None), *rows[1:]))
+    assert not any(by_cut in said for said in calibration_answer(older))
+    (held,) = held_words(tuple(rows))
+    assert "held it in 9 of 10 repeats, in 5 by the truth that was chosen first (2 of 12 repeats could not" in held
+    assert "first" not in held_words((rows[0].override(covered_by_cut=None), *rows[1:]))[0]
     assert calibration_answer(found) == (
         (
             "The 95 % sets held the rank that the best update needs in 9 of 10 repeats (55.5% to 99.7%); 2 more could "
             "not be judged. The median set spans 0 to 1 doublings."
         ),
-        "Functional rank was the oracle's, or one off, in 48 of 50 adapters.",
+        f"{by_cut} 5 of 10 (18.7% to 81.3%).",
+        "Functional rank was the oracle's, or one off, in 48 of 50 adapters; 2 are off by more.",
         "Shuffled labels: functional rank 0 (5 of 5).",
     )

@@ -1,0 +1,186 @@
+"""What was asked of the procedure where the answer is known, and whether it came out so: met, exceeded or not."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any, Literal
+
+from rankscope.rank.calibration import Totals, totals
+from rankscope.rank.records import CalibrationRow, Criterion, SkillFindings, StudyFindings
+from rankscope.tasks.catalog import load_task
+from rankscope.tasks.relabel import RelabelTask
+
+PROMISED, LEVEL = 0.95, 0.05
+"""Of sets, the rate at which they hold the truth; of tests, the rate at which they reject a true null."""
+WIDEST = 1.0
+"""Doublings that the median set may span."""
+Verdict = Literal["met", "exceeded", "unmet", "not shown"]
+
+
+def criteria(findings: StudyFindings) -> tuple[Criterion, ...]:
+    """Every criterion of a calibration; of one that its form did not try nothing is said."""
+    rows = [row for row in findings.calibration if row.planted_k is not None]
+    return (
+        *_of_sets(rows, totals(rows)),
+        *_of_functional_ranks(totals(rows)),
+        *(_of_shuffled(skill) for skill in findings.skills if skill.mode == "null" and skill.functional),
+        *_of_relabelling(relabel_rows(findings.skills)),
+        *_of_simulations(findings),
+        *_of_what_was_tried(rows),
+    )
+
+
+def relabel_rows(skills: Iterable[SkillFindings]) -> list[dict[str, Any]]:
+    """Rank of P - I beside the required rank, by rising rank."""
+    rows = []
+    for skill in skills:
+        task = load_task(skill.task)
+        if isinstance(task, RelabelTask) and skill.required:
+            required = skill.required[0]
+            rank = task.relabelling.rank
+            rows.append({"rank": rank, "low": required.low, "high": required.high, "verdict": required.verdict})
+    return sorted(rows, key=lambda row: row["rank"])
+
+
+def set_words(row: dict[str, Any]) -> str:
+    """A set of required ranks, such as `4 to 8`."""
+    low, high = row["low"], row["high"]
+    if low is not None and low == high:
+        return f"{low}"
+    return f"{'below' if low is None else low} to {'more' if high is None else high}"
+
+
+def overlaps(rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
+    """Neighbouring ranks of P - I whose sets share a rank, so that no rise is shown between them."""
+    return [
+        (below["rank"], above["rank"])
+        for below, above in pairwise(rows)
+        if (below["low"] or 0) <= (above["high"] or float("inf"))
+        and (above["low"] or 0) <= (below["high"] or float("inf"))
+    ]
+
+
+def rate_verdict(ends: tuple[float, float], promised: float) -> Verdict:
+    """`met` where the interval holds the promised rate, `exceeded` above it, `unmet` below."""
+    low, high = ends
+    return "exceeded" if low > promised else "unmet" if high < promised else "met"
+
+
+def _of_sets(rows: Sequence[CalibrationRow], found: Totals) -> Iterator[Criterion]:
+    if found.interval is None:
+        return
+    yield Criterion(
+        asked="95 % of sets hold the rank that the best update needs",
+        found=_rate_words(found.covered, found.n_judged, found.interval),
+        verdict=rate_verdict(found.interval, PROMISED),
+        remark="This truth took the place of the next one after that had failed (decision 15).",
+    )
+    if found.covered_by_cut is not None and found.by_cut_interval is not None:
+        yield Criterion(
+            asked="95 % of sets hold the rank that the planted update needs when it is cut (the truth first chosen)",
+            found=_rate_words(found.covered_by_cut, found.n_judged, found.by_cut_interval),
+            verdict=rate_verdict(found.by_cut_interval, PROMISED),
+            remark="An update that is free to choose its directions may need fewer than the cut one.",
+        )
+    widths = [row.median_doublings for row in rows if row.median_doublings is not None]
+    yield _of_widths("the median set of each planted condition spans at most one doubling", widths)
+
+
+def _of_widths(asked: str, widths: Sequence[float]) -> Criterion:
+    wide = [width for width in widths if width > WIDEST]
+    return Criterion(
+        asked=asked,
+        found=f"at most {max(widths):g}; wider than one in {len(wide)} of {len(widths)}",
+        verdict="unmet" if wide else "met",
+    )
+
+
+def _of_functional_ranks(found: Totals) -> Iterator[Criterion]:
+    if not found.n_functional:
+        return
+    off = found.n_functional - found.functional_within_one
+    yield Criterion(
+        asked="functional rank is that of the planted update, cut alike, or one off",
+        found=f"{found.functional_within_one} of {found.n_functional} adapters; {off} are off by more",
+        verdict="unmet" if off else "met",
+    )
+
+
+def _of_shuffled(skill: SkillFindings) -> Criterion:
+    functional = skill.functional[0]
+    at_zero = sum(rank == 0 for rank in functional.by_seed)
+    score = next(point.score.estimate for point in skill.curve if point.arm == functional.arm)
+    easy = skill.chance is not None and score < skill.chance
+    return Criterion(
+        asked="functional rank is 0 with shuffled labels",
+        found=f"{at_zero} of {len(functional.by_seed)} adapters, of {functional.arm}",
+        verdict="met" if at_zero == len(functional.by_seed) else "unmet",
+        remark=f"It could hardly have failed: the adapters score {score:.1%}, a guess among the candidates "
+        f"{skill.chance:.1%}, so that there is no gain to keep. Their rate was not tuned."
+        if easy
+        else "",
+    )
+
+
+def _of_relabelling(rows: list[dict[str, Any]]) -> Iterator[Criterion]:
+    if len(rows) < 2:
+        return
+    shared = overlaps(rows)
+    falls = any((above["high"] or float("inf")) < (below["low"] or 0) for below, above in pairwise(rows))
+    yield Criterion(
+        asked="required rank rises with the rank of P - I, where answers are exchanged by a permutation P",
+        found=", ".join(f"{set_words(row)} at {row['rank']}" for row in rows),
+        verdict="unmet" if falls else "not shown" if shared else "met",
+        remark=" ".join(f"Between {below} and {above} the sets overlap." for below, above in shared),
+    )
+
+
+def _of_simulations(findings: StudyFindings) -> Iterator[Criterion]:
+    if findings.simulated:
+        ends = [(row.coverage_low, row.coverage_high) for row in findings.simulated]
+        rates = [row.covered / row.n_curves for row in findings.simulated]
+        yield Criterion(
+            asked="95 % of sets hold the truth of simulated curves of every kind",
+            found=f"{min(rates):.1%} to {max(rates):.1%} by kind, {findings.simulated[0].n_curves:,} curves each",
+            verdict=_worst(rate_verdict(one, PROMISED) for one in ends),
+        )
+        widths = [row.median_doublings for row in findings.simulated]
+        yield _of_widths("the median set of each kind of simulated curve spans at most one doubling", widths)
+    if findings.nulls:
+        shares = [row.rejected / row.n_nulls for row in findings.nulls]
+        kept = [(1 - row.high, 1 - row.low) for row in findings.nulls]
+        yield Criterion(
+            asked="two-sided 5 % tests reject a true null in 5 %",
+            found=f"{min(shares):.1%} to {max(shares):.1%} by test, {findings.nulls[0].n_nulls:,} nulls each",
+            verdict=_worst(rate_verdict(one, 1 - LEVEL) for one in kept),
+        )
+
+
+def _of_what_was_tried(rows: Sequence[CalibrationRow]) -> Iterator[Criterion]:
+    if not rows:
+        return
+    noises = sorted({row.noise for row in rows} - {"none", ""})
+    yield Criterion(
+        asked="targets of more than one level of noise",
+        found=f"{len(noises)}{f' ({noises[0]})' if len(noises) == 1 else ''}",
+        verdict="met" if len(noises) > 1 else "unmet",
+    )
+    alone, together = (_largest(row for row in rows if (len(row.sites) > 1) == several) for several in (False, True))
+    yield Criterion(
+        asked="the same planted ranks at several sites as at one",
+        found=f"up to rank {together} at several sites, up to {alone} at one",
+        verdict="met" if together >= alone else "unmet",
+    )
+
+
+def _largest(rows: Iterable[CalibrationRow]) -> int:
+    return max((row.planted_k or 0 for row in rows), default=0)
+
+
+def _worst(verdicts: Iterable[Verdict]) -> Verdict:
+    found = set(verdicts)
+    order: tuple[Verdict, ...] = ("unmet", "exceeded", "met")
+    return next(verdict for verdict in order if verdict in found)
+
+
+def _rate_words(n_hit: int, n: int, ends: tuple[float, float]) -> str:
+    return f"{n_hit} of {n} ({ends[0]:.1%} to {ends[1]:.1%})"

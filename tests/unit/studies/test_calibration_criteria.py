@@ -1,0 +1,97 @@
+"""What was asked of the procedure and came out, on rows made by hand."""
+
+import pytest
+from calibration_makers import required, skill
+
+from rankscope.rank.records import CalibrationRow, NullTest, SimulatedSets, StudyFindings
+from rankscope.studies.calibration_criteria import criteria, overlaps, rate_verdict, relabel_rows
+
+
+def row(**more) -> CalibrationRow:
+    fields = {"truth": "", "planted_k": 4, "sites": ("a",), "noise": "none", "n_repeats": 100, "n_judged": 100}
+    fields |= {"covered": 95, "covered_by_cut": 95, "coverage_low": None, "coverage_high": None}
+    fields |= {"median_doublings": 1.0, "functional_rank": "", "n_functional": 10, "functional_within_one": 10}
+    return CalibrationRow(**(fields | more))
+
+
+def verdicts(*rows: CalibrationRow, **more) -> list[tuple[str, str]]:
+    fields = {"study": "", "title": "", "answer": (), "base": "", "base_hash": "", "skills": (), "calibration": rows}
+    return [(one.asked, one.verdict) for one in criteria(StudyFindings(**(fields | more)))]
+
+
+def test_a_rate_is_met_where_its_interval_holds_what_was_promised() -> None:
+    assert rate_verdict((0.94, 0.96), 0.95) == "met"
+    assert rate_verdict((0.96, 1.0), 0.95) == "exceeded"
+    assert rate_verdict((0.68, 0.85), 0.95) == "unmet"
+
+
+def test_both_truths_widths_and_functional_ranks() -> None:
+    """100 of 100 has a lower end of .025^(1/100) = .964; 80 of 100 an upper one far below .95."""
+    good = verdicts(row())
+    assert [verdict for _, verdict in good] == ["met", "met", "met", "met", "unmet", "unmet"]
+    bad = verdicts(row(covered=100, covered_by_cut=80, median_doublings=1.5, functional_within_one=9))
+    assert [verdict for _, verdict in bad] == ["exceeded", "unmet", "unmet", "unmet", "unmet", "unmet"]
+    assert verdicts() == []
+
+
+def test_what_was_tried_needs_two_levels_of_noise_and_the_same_ranks_at_several_sites() -> None:
+    tried = [row(planted_k=16), row(sites=("a", "b")), row(noise="64 tokens drawn")]
+    assert [verdict for _, verdict in verdicts(*tried)[-2:]] == ["unmet", "unmet"]
+    more = [*tried, row(noise="8 tokens drawn"), row(planted_k=16, sites=("a", "b"))]
+    assert [verdict for _, verdict in verdicts(*more)[-2:]] == ["met", "met"]
+
+
+def simulated(covered: int, ends: tuple[float, float], width: float) -> SimulatedSets:
+    return SimulatedSets(
+        family="f", n_seeds=5, n_items=9, n_curves=100, covered=covered, coverage_low=ends[0], coverage_high=ends[1],
+        median_doublings=width,
+    )  # fmt: skip
+
+
+def test_one_kind_of_curve_that_fails_is_a_criterion_unmet() -> None:
+    exact, wide = simulated(95, (0.9, 0.97), 0.0), simulated(100, (0.96, 1.0), 2.0)
+    assert [verdict for _, verdict in verdicts(simulated=(exact, exact))] == ["met", "met"]
+    assert [verdict for _, verdict in verdicts(simulated=(exact, wide))] == ["exceeded", "unmet"]
+    assert verdicts(simulated=(wide, simulated(50, (0.4, 0.6), 0)))[0][1] == "unmet"
+    nulls = [NullTest(test="t", n_nulls=100, rejected=5, low=0.02, high=high) for high in (0.1, 0.04)]
+    assert [verdicts(nulls=(null,))[0][1] for null in nulls] == ["met", "exceeded"]
+    assert verdicts(nulls=(NullTest(test="t", n_nulls=100, rejected=20, low=0.1, high=0.3),))[0][1] == "unmet"
+
+
+def relabelled(*ends: tuple[int, int]):
+    """Skills whose permutations move 2, 8 and 32 symbols: rank of P - I 1, 4 and 16."""
+    return tuple(
+        skill(
+            f"{moved}", mode="relabel", required=(required(*set_),),
+            task=f"relabel:moved={moved},lines=6,chains=2,max_length=4,distractors=1",
+        )
+        for moved, set_ in zip((2, 8, 32), ends, strict=True)
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("ends", "shared", "verdict"),
+    [
+        (((1, 1), (2, 2), (4, 4)), [], "met"),
+        (((2, 2), (4, 4), (4, 8)), [(4, 16)], "not shown"),
+        (((1, 2), (2, 4), (None, None)), [(1, 4), (4, 16)], "not shown"),
+        (((2, 2), (4, 4), (2, 2)), [], "unmet"),
+    ],
+)
+def test_a_rise_is_shown_by_sets_that_share_no_rank(ends, shared, verdict) -> None:
+    skills = relabelled(*ends)
+    assert [one["rank"] for one in relabel_rows(skills)] == [1, 4, 16]
+    assert overlaps(relabel_rows(skills)) == shared
+    assert [found for _, found in verdicts(skills=skills)] == [verdict]
+
+
+def test_shuffled_labels_say_when_they_could_hardly_have_failed() -> None:
+    easy = skill("shuffled", mode="null", ranks=(0, 0), chance=1 / 3, score=0.102)
+    fair = skill("shuffled", mode="null", ranks=(0, 0), chance=1 / 3, score=0.4)
+    fields = {"study": "", "title": "", "answer": (), "base": "", "base_hash": ""}
+    (first,) = criteria(StudyFindings(**fields, skills=(easy,)))
+    assert (first.verdict, first.found) == ("met", "2 of 2 adapters, of rank 4")
+    assert "score 10.2%, a guess among the candidates 33.3%" in first.remark
+    assert criteria(StudyFindings(**fields, skills=(fair,)))[0].remark == ""
+    found = skill("shuffled", mode="null", ranks=(0, 3))
+    assert criteria(StudyFindings(**fields, skills=(found,)))[0].verdict == "unmet"

@@ -1,0 +1,94 @@
+"""What a calibration writes of its teachers and adapters: hand-made gains, and the places of the real plan."""
+
+from collections import Counter
+from pathlib import Path
+
+import pytest
+import torch
+
+from rankscope.adapters.planted import teacher_of
+from rankscope.adapters.weights import AdapterWeights, Factors
+from rankscope.lm.bases import load_base
+from rankscope.rank.calibration_records import truths
+from rankscope.rank.estimator_scores import AS_TUNED, NOISE
+from rankscope.studies import calibration
+from rankscope.studies.calibration_findings import estimates_of, nuisance_of
+from rankscope.studies.oracle import Oracle, exact_task, spec_of
+from rankscope.studies.plan import SkillPlan
+
+PLANNED = [skill for skill in calibration.plan("full").skills if skill.mode == "planted"]
+
+
+def planned(k: int, noisy: bool = False) -> SkillPlan:
+    """The first repeat of a teacher of k equal directions at one site."""
+    condition = calibration.NOISY if noisy else calibration.PLAIN
+    return next(skill for skill in PLANNED if skill.task == condition.task(k, 1))
+
+
+def test_no_two_adapters_of_the_full_form_share_a_place() -> None:
+    """A noisy repeat has the teacher, seeds and ranks of a plain one: only its nuisance tells them apart."""
+    places = Counter(
+        (nuisance_of(skill), exact_task(skill), seed, arm.rank)
+        for skill in PLANNED
+        for arm in skill.lora_arms
+        for seed in skill.seeds
+    )
+    assert max(places.values()) == 1
+    assert {nuisance_of(skill) for skill in PLANNED} == set(calibration.NUISANCES)
+    noisy = [skill for skill in PLANNED if spec_of(skill).samples]
+    assert {nuisance_of(skill) for skill in noisy} == {NOISE}
+    assert len([skill for skill in noisy if not skill.descriptive]) == 20
+    assert nuisance_of(planned(4)) == AS_TUNED
+    assert exact_task(planned(4, noisy=True)) == exact_task(planned(4)) == planned(4).task
+
+
+def test_the_noise_of_an_imitation_changes_nothing_of_what_is_planted() -> None:
+    base = load_base("tiny-gpt2")
+    exact, noisy = (teacher_of(base, planned(2, noisy=noisy).task) for noisy in (False, True))
+    assert exact is not None
+    assert noisy is not None
+    assert list(exact) == list(noisy) == [calibration.SITE]
+    (one,), (other,) = exact.values(), noisy.values()
+    assert torch.equal(one.s * one.B_OR @ one.A_RI, other.s * other.B_OR @ other.A_RI)
+
+
+class ByHand(Oracle):
+    """An oracle whose measurements are numbers of ours, and counted."""
+
+    asked: tuple[int, ...] = ()
+
+    def _measured(self, skill: SkillPlan) -> dict[int, float]:
+        return {0: 0.0, 1: 0.3, 2: 0.5, 3: 0.7, 4: 0.85, 5: 0.89, 6: 0.92, 7: 0.95, 8: 1.0}
+
+    def _best_measured(self, skill: SkillPlan, rank: int) -> float:
+        self.asked += (rank,)
+        return {4: 0.93, 2: 0.6}[rank]
+
+
+def test_the_needed_rank_on_gains_made_by_hand(tmp_path: Path) -> None:
+    """The cut needs 6 of 8 directions, so 8 of the ranks trained; the best update of rank 4 suffices, of rank 2 not."""
+    oracle, skill = ByHand(load_base("tiny-gpt2"), tmp_path), planned(8)
+    assert oracle.rank(skill) == 6
+    assert oracle.needed(skill, (1, 2, 4, 8, 16, 32)) == 4
+    assert oracle.needed(planned(8, noisy=True), (1, 2, 4, 8, 16, 32)) == 4
+    assert oracle.asked == (4, 2), "each best update is sought once per teacher, and none below the first that fails"
+    record = oracle.record(skill)
+    assert (record.k, record.strengths, record.exact_gain, record.best_gains) == (8, "equal", 1.0, {4: 0.93, 2: 0.6})
+    assert record.sites == (calibration.SITE,)
+    assert truths(record, (1, 2, 4, 8, 16, 32), 0.9) == (6, 4)
+    again = ByHand(oracle.base, tmp_path)
+    assert again.needed(skill, (1, 2, 4, 8, 16, 32)) == 4
+    assert again.asked == ()
+
+
+def test_estimates_of_an_update_with_a_known_spectrum() -> None:
+    """Singular values 2 and 1 at one site, 1 at the other; the input's root turns the former into 2 and 4."""
+    wide = Factors(torch.eye(2, 3), torch.diag(torch.tensor([2.0, 1.0])), 1.0)
+    narrow = Factors(torch.eye(1, 3), torch.tensor([[1.0], [0.0]]), 1.0)
+    roots = {"a": torch.diag(torch.tensor([1.0, 4.0, 1.0])).double(), "b": torch.eye(3).double()}
+    found = estimates_of(AdapterWeights({"a": wide, "b": narrow}), roots)
+    assert found["stable"] == pytest.approx((5 / 4 + 1) / 2)
+    assert found["energy .90"] == (2 + 1) / 2
+    assert found["stable, weighted by the input"] == pytest.approx((20 / 16 + 1) / 2)
+    assert found["participation, weighted by the input"] == pytest.approx((20**2 / (16**2 + 4**2) + 1) / 2)
+    assert found["count above 1e-5"] == 1.5
