@@ -20,7 +20,7 @@ corrected together by Holm.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rankscope.rank.records import ClaimCard, CurvePoint, SkillFindings
+from rankscope.rank.records import ClaimCard, CurvePoint, Recovery, SkillFindings
 from rankscope.stats.interval import Interval
 from rankscope.studies.evidence import (
     DECIDED,
@@ -253,17 +253,36 @@ def _limits(question: Question) -> tuple[str, ...]:
 
 
 def rank1_answer(skills: tuple[SkillFindings, ...], claims: tuple[ClaimCard, ...]) -> tuple[str, ...]:
-    """Recovery by skill, the claims, the controls."""
-    by_name = {skill.name: skill for skill in skills}
-    told = []
-    for name, skill in by_name.items():
-        found = next((one for one in skill.recovery if one.arm == RANK_1), None)
-        if skill.mode == "reasoning" and found is not None and found.ratio is not None:
-            told.append(f"{name} {_share(found.ratio)}")
-    first = (f"Recovery of rank 1 (gain over the base, full fine-tuning is 100 %): {'; '.join(told)}.",) if told else ()
+    """Recovery by rank, placement and skill, the claims, the controls."""
+    reasoning = {skill.name: skill for skill in skills if skill.mode == "reasoning"}
+    mix = reasoning.get(f"{MIX}, {ALL_MAPS}")
+    by_rank = _recoveries({one.arm: one for one in mix.recovery}) if mix else ""
+    by_place, by_skill = (
+        _recoveries({name: _of_rank_1(skill) for name, skill in reasoning.items() if skill is not mix and wanted(name)})
+        for wanted in (lambda name: name.startswith(f"{MIX}, "), lambda name: not name.startswith(f"{MIX}, "))
+    )
+    told = (
+        ("Recovery on the mix, all maps (gain over the base, full fine-tuning is 100 %)", by_rank),
+        ("Rank 1 by placement", by_place),
+        ("Rank 1 by skill", by_skill),
+    )
     controls = tuple(
         f"Control, {skill.name.removeprefix(f'{MIX}, ')}: {_scores_words(skill)}; {_scores_words(skill, ANSWERS)}."
         for skill in skills
         if skill.mode == "control"
     )
-    return (*first, *(f'"{claim.claim[0].upper()}{claim.claim[1:]}": {claim.verdict}.' for claim in claims), *controls)
+    return (
+        *(f"{title}: {words}." for title, words in told if words),
+        *(f'"{claim.claim[0].upper()}{claim.claim[1:]}": {claim.verdict}.' for claim in claims),
+        *controls,
+    )
+
+
+def _of_rank_1(skill: SkillFindings) -> Recovery | None:
+    return next((one for one in skill.recovery if one.arm == RANK_1), None)
+
+
+def _recoveries(found: Mapping[str, Recovery | None]) -> str:
+    """`rank 1 20% [7%, 33%], ...` of those that could be told."""
+    told = {name.removeprefix(f"{MIX}, ").removesuffix(f", {ALL_MAPS}"): one for name, one in found.items()}
+    return ", ".join(f"{name} {_share(one.ratio)}" for name, one in told.items() if one and one.ratio)

@@ -217,6 +217,10 @@ def test_traces_are_judged_by_answers_and_places_by_what_each_trains():
 def test_the_answer_names_recovery_claims_and_controls():
     found, _ = skill("mix, all maps", {"rank 1": 0.8, "full": 0.9}, 5, "reasoning")
     control, _ = skill("mix, shuffled traces", {"rank 1": 0.1}, 5, "control")
-    told = rank1_answer((found, control), tuple(cards().values()))
-    assert "mix, all maps 80% [70%, 90%]" in told[0]
+    mlp, star = (
+        skill(name, {"rank 1": 0.1, "full": 0.9}, 5, "reasoning")[0] for name in ("mix, MLP", "star, all maps")
+    )
+    told = rank1_answer((found, mlp, star, control), tuple(cards().values()))
+    assert told[0].endswith("full fine-tuning is 100 %): rank 1 80% [70%, 90%].")
+    assert told[1:3] == ("Rank 1 by placement: MLP 80% [70%, 90%].", "Rank 1 by skill: star 80% [70%, 90%].")
     assert told[-1].startswith("Control, shuffled traces: exact output of the base 0.0%, rank 1 ")
