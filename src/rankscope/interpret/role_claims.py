@@ -38,6 +38,7 @@ LEVEL = 0.95
 LIMITS = (
     "Roles and signs are chosen once, on the other half of the items; the interval does not repeat that choice.",
     "A direction that tells something no role names counts as uninterpretable here.",
+    "In a mix of skills, telling skills apart helps to tell roles; so it does for what the adapter is compared with.",
 )
 Verdict = Callable[[Sequence[Interval]], str]
 

@@ -4,6 +4,7 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 
 from rankscope.adapters.weights import AdapterWeights
@@ -22,6 +23,7 @@ ROLE_VALUES = {
     "question": pl.String,  # key of a RoleQuestion
     "population": pl.String,
     "item": pl.Int64,  # name of the item
+    "roles": pl.String,  # those that count and could be judged on these items, with commas
     "value": pl.Float64,  # mean over items is the population's mean role score; see role_values_N
 }
 POPULATIONS: tuple[Population, ...] = tuple(dict.fromkeys(name for one in QUESTIONS for name in one.populations))
@@ -56,14 +58,23 @@ def value_table(scores: Mapping[Population, PopulationScores]) -> pl.DataFrame:
     """Values of every question that can be judged on these items."""
     parts = [pl.DataFrame(schema=ROLE_VALUES)]
     for question in QUESTIONS:
-        allowed = question.roles(scores["adapter"].scored_on.roles.names)
+        names = scores["adapter"].scored_on.roles.names
+        allowed = question.roles(names)
+        judged_G = ~np.isnan(scores["adapter"].auroc_A_GF).all(1)
+        counted = [n for n, judged in zip(names, judged_G, strict=True) if judged and (allowed is None or n in allowed)]
         try:
             values = {name: role_values_N(scores[name], allowed) for name in question.populations}
         except BadInput:  # no role of these is frequent enough here
             continue
         parts += [
             pl.DataFrame(
-                {"question": question.key, "population": name, "item": scores[name].scored_on.items_N, "value": value_N}
+                {
+                    "question": question.key,
+                    "population": name,
+                    "item": scores[name].scored_on.items_N,
+                    "roles": ", ".join(counted),
+                    "value": value_N,
+                }
             ).select(pl.col(column).cast(to) for column, to in ROLE_VALUES.items())
             for name, value_N in values.items()
         ]

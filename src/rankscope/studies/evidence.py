@@ -40,6 +40,10 @@ def _no_roles(_skill: SkillFindings, _arm: str, _question: str, _population: str
     return None
 
 
+def _no_names(_skill: SkillFindings, _arm: str, _question: str) -> str:
+    return ""
+
+
 @dataclass(frozen=True)
 class Evidence:
     """Findings on every skill, and how required ranks and gains come out at another level."""
@@ -54,6 +58,8 @@ class Evidence:
     role_values_SN: Callable[[SkillFindings, str, str, str], np.ndarray | None] = _no_roles
     """(skill, arm, question about roles, population) -> role score as a value per seed and held-out item; None where
     no adapter was read for it."""
+    roles_judged: Callable[[SkillFindings, str, str], str] = _no_names
+    """(skill, arm, question about roles) -> the roles that counted, with commas."""
 
     def contrast_at(self, terms: Sequence[Term], level: float, score: str = PRIMARY) -> Interval:
         """The mean contrast, seeds and items crossed."""

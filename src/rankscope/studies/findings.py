@@ -273,7 +273,12 @@ def evidence_of(
         values = [read[seed].filter(asked).sort("item")["value"].to_numpy() for seed in sorted(read)]
         return np.stack(values) if values and len(values[0]) else None
 
-    return Evidence(found, required_at, gain_at, contrast_SN, role_values_SN)
+    def roles_judged(one: SkillFindings, arm: str, question: str) -> str:
+        frames = [frame for (label, _), frame in tables[one.key].roles.items() if label == arm]
+        named = [frame.filter(pl.col("question") == question)["roles"].unique().to_list() for frame in frames]
+        return str(named[0][0]) if named and named[0] else ""
+
+    return Evidence(found, required_at, gain_at, contrast_SN, role_values_SN, roles_judged)
 
 
 def _recovery(skill: SkillPlan, scores: Scores) -> tuple[Recovery, ...]:

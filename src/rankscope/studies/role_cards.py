@@ -46,7 +46,7 @@ def _card(evidence: Evidence, skill: SkillFindings, arm: str, question: RoleQues
     def verdict_at(level: float) -> str:
         return question.verdict_of(intervals(level))
 
-    few, doubt = n_seeds < MIN_SEEDS, confounded_words((skill,))
+    few, doubt = n_seeds < MIN_SEEDS, _doubt(skill, arm)
     verdict = verdict_at(LEVEL)
     before = ""
     if few:
@@ -55,6 +55,7 @@ def _card(evidence: Evidence, skill: SkillFindings, arm: str, question: RoleQues
         verdict, before = "undecided", f"It would be {verdict}, but {doubt}. "
     told = zip(question.against, intervals(LEVEL), strict=True)
     means = ", ".join(f"{POPULATION_NAMES[name]} {value_SN.mean():.3f}" for name, value_SN in found.items())
+    judged = evidence.roles_judged(skill, arm, question.key)
     by_seed = ", ".join(f"{mean:.3f}" for mean in found["adapter"].mean(1))
     return ClaimCard(
         claim=question.claim,
@@ -64,12 +65,23 @@ def _card(evidence: Evidence, skill: SkillFindings, arm: str, question: RoleQues
         + "; ".join(f"{POPULATION_NAMES[name]} {interval_words(one)}" for name, one in told),
         verdict=verdict,
         because=f"{before}Mean role scores: {means}. Of the adapters by seed: "
-        f"{by_seed}. {found['adapter'].shape[1]} held-out items.",
+        f"{by_seed}. Scored on {found['adapter'].shape[1]} items, roles chosen on as many others"
+        + (f": {judged}." if judged else "."),
         limits=(*LIMITS, *(f"{skill.name}: {flag}" for flag in skill.flags)),
         command=command,
         p_value=None if few or doubt else p_value_of(verdict_at),
         power="" if verdict in DECIDED else _power(contrasts, question.bar, doubt),
     )
+
+
+def _doubt(skill: SkillFindings, arm: str) -> str | None:
+    """What forbids a verdict though the intervals allow one: untuned rates, trainings that still improved."""
+    if confounded := confounded_words((skill,)):
+        return confounded
+    point = next((point for point in skill.curve if point.arm == arm), None)
+    if point is not None and point.not_converged_seeds > skill.n_seeds / 2:
+        return f"{arm} of {skill.name} was still improving in most seeds when the budget ended"
+    return None
 
 
 def _power(contrasts: dict[Population, np.ndarray], bar: float, doubt: str | None) -> str:

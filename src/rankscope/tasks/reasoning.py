@@ -17,7 +17,14 @@ from rankscope.base.errors import BadInput
 from rankscope.base.seeds import numpy_stream
 from rankscope.base.vocabulary import WORDS
 from rankscope.tasks.knobs import parse_knobs
-from rankscope.tasks.reasoning_draft import NOT_IN_SHUFFLED, REASONING_TAGS, Draft, rolled, write_draft
+from rankscope.tasks.reasoning_draft import (
+    NOT_IN_SHUFFLED,
+    REASONING_TAGS,
+    SKILL_TAGS,
+    Draft,
+    rolled,
+    write_draft,
+)
 from rankscope.tasks.reasoning_lists import draw_copying, draw_sorting, draw_sums
 from rankscope.tasks.reasoning_maps import draw_chain, draw_hop, draw_star
 from rankscope.tasks.reasoning_solver import check_reasoning
@@ -127,7 +134,8 @@ class ReasoningTask:
 
     def _block(self, skill: str, split: str, data_seed: int, block: int) -> WordItems:
         stream = (skill, split, data_seed, block)
-        draft = _shuffled(_draw(self.knobs, skill, split, numpy_stream("reasoning", *stream)), self.knobs)
+        drawn = _draw(self.knobs, skill, split, numpy_stream("reasoning", *stream))
+        draft = _shuffled(_of_its_own_tags(drawn, skill), self.knobs)
         if len(self.skills) > 1:
             draft = replace(draft, candidates_NC=None)
         coin_N, which_N = numpy_stream("reasoning wrong", *stream).random((2, BLOCK))
@@ -156,6 +164,16 @@ def _draw(knobs: ReasoningKnobs, skill: str, split: str, rng: np.random.Generato
     return draw_copying(knobs.length, split, BLOCK, rng)
 
 
+def _of_its_own_tags(draft: Draft, skill: str) -> Draft:
+    """The draft with the tags of other skills never known."""
+    known = np.zeros((len(draft), len(REASONING_TAGS)), np.int64)
+    if draft.known_from_NG is not None:
+        known = draft.known_from_NG.copy()
+    others = {tag for tags in SKILL_TAGS.values() for tag in tags} - set(SKILL_TAGS[skill])
+    known[:, [REASONING_TAGS.index(tag) for tag in sorted(others)]] = NEVER
+    return replace(draft, known_from_NG=known)
+
+
 def _shuffled(draft: Draft, knobs: ReasoningKnobs) -> Draft:
     """The draft with the steps, and perhaps the answers, of other items.
 
@@ -166,9 +184,8 @@ def _shuffled(draft: Draft, knobs: ReasoningKnobs) -> Draft:
     names = ["step_NJW", "step_surface_NJW", "wrong_NJ", "step_tags_NJW"]
     if knobs.labels == "shuffled":
         names += ["answer_NA", "answer_tags_NA"]
-    known = np.zeros((len(draft), len(REASONING_TAGS)), np.int64)
-    if draft.known_from_NG is not None:
-        known = draft.known_from_NG.copy()
+    assert draft.known_from_NG is not None
+    known = draft.known_from_NG.copy()
     known[:, [REASONING_TAGS.index(tag) for tag in NOT_IN_SHUFFLED]] = NEVER
     changes: dict[str, Any] = {name: rolled(getattr(draft, name)) for name in names}
     return replace(draft, known_from_NG=known, **changes)

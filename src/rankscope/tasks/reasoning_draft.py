@@ -32,6 +32,16 @@ REASONING_TAGS = (
 """Those of map tasks, and: `smallest`, `largest` of a list, wherever it is named; `carry_in`, `carry_out`: of a column,
 where it is written; `wrong`: the wrong word; `correction`: the step written again; `after_wait`: all that comes after
 `wait`; `repeat`: a word that stood before; `step_first`: first word of a step; `final_step`: in the last step."""
+SKILL_TAGS = {
+    "hop": TAGS,
+    "chain": TAGS,
+    "star": TAGS,
+    "sort": ("smallest", "largest"),
+    "add": ("carry_in", "carry_out"),
+    "copy": (),
+}
+"""Tags that mean something in one skill; in items of other skills they are never scored, so that telling skills apart
+is not taken for telling these tags."""
 SURFACE = {name: np.uint8(at) for at, name in enumerate(REASONING_SURFACES)}
 BIT = {name: np.uint32(1 << at) for at, name in enumerate(REASONING_TAGS)}
 NOT_IN_SHUFFLED = ("wrong", "final_step")

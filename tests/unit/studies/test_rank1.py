@@ -23,6 +23,11 @@ from rankscope.tasks.catalog import load_task
 RNG = np.random.default_rng(0)
 
 
+@pytest.fixture(autouse=True)
+def _the_same_draws_in_every_order() -> None:
+    RNG.bit_generator.state = np.random.default_rng(0).bit_generator.state
+
+
 def scores(mean: float, n_seeds: int) -> np.ndarray:
     return (RNG.random((n_seeds, 400)) < mean).astype(float)
 
@@ -121,6 +126,10 @@ def test_roles_are_judged_over_adapters_and_not_below_five():
         assert (found["fires"].power == "") == (fires != "undecided")
         assert {cards(roles=roles, n_seeds=4)[name].verdict for name in ("neurons", "fires")} == {"underpowered"}
         assert cards(roles=roles, flags=("confounded: not tuned",))["neurons"].verdict == "undecided"
+    unfinished = cards(roles=roles, changed=with_rank_1(not_converged_seeds=3))["neurons"]
+    assert (unfinished.verdict, unfinished.p_value) == ("undecided", None)
+    assert "It would be supported, but rank 1 of mix, all maps was still improving" in unfinished.because
+    assert unfinished.power.startswith("More seeds alone would not decide it: rank 1")
     below = {"any role": {"adapter": 0.7, "mlp": 0.8, "random": 0.7}, "reasoning roles": reasoning}
     assert cards(roles=below)["neurons"].verdict == "refuted"
     assert cards(roles=below)["neurons"].p_value < 0.05

@@ -196,3 +196,16 @@ def test_knobs_that_can_not_be_are_named(knobs: str, error: type[Exception], mes
 def test_a_split_without_enough_contents_is_refused() -> None:
     with pytest.raises(BadInput, match="too few different items for a test split"):
         load_task("reasoning:skill=sort,length=2,largest=2").items("test", 1, 0)
+
+
+def test_a_tag_is_scored_in_items_of_its_own_skills_alone() -> None:
+    """Else a detector of sums would tell `carry_in` from all that is no sum, and a skill would pass for a role."""
+    items = load_task("reasoning:wrong=0").items("test", 50, 0)
+    roles = items.roles
+    skills = [SKILLS[number] for number in items.groups["skill"]]
+    for tag, owners in (("carry_in", {"add"}), ("smallest", {"sort"}), ("on_path", {"hop", "chain", "star"})):
+        scored_NT = roles.scored(tag) & (np.arange(roles.tags_NT.shape[1]) < items.n_tokens_N[:, None])
+        assert {skill for skill, any_scored in zip(skills, scored_NT.any(1), strict=True) if any_scored} == owners
+        assert not (roles.has(tag) & ~scored_NT)[[skill not in owners for skill in skills]].any()
+    for tag in ("repeat", "final_step"):
+        assert roles.scored(tag).any(1).all()
