@@ -128,10 +128,10 @@ def hash_rank_claims(evidence: Evidence, command: str) -> tuple[ClaimCard, ...]:
 
 def in_part(card: ClaimCard, untrained: list[str]) -> ClaimCard:
     """The card of a form that trains some placements only: it tells what it found and decides nothing."""
-    part = f"This form does not train {' and '.join(untrained)}, which the rule asks for, and decides nothing."
+    part = f"This form does not train {' and '.join(untrained)}; without all three placements it decides nothing."
     power = "More seeds alone would not decide it: placements are missing."
     if card.power:
-        power = f"{power} Of what was trained: {card.power[0].lower()}{card.power[1:]}"
+        power = f"{power} Of what was trained alone: {card.power}"
     if card.verdict not in DECIDED:
         return card.override(because=f"{part} {card.because}", p_value=None, power=power)
     because = f"By what was trained it would be {card.verdict}. {part} {card.because}"
@@ -227,7 +227,9 @@ def ratio_card(claim: RatioClaim, evidence: Evidence, mode: str, command: str) -
         limits=_limits(evidence, mode),
         command=command,
         p_value=p_value_of(at) if tellable else None,
-        power="" if verdict in DECIDED else _ratio_power(claim, pairs, primary),
+        power=""
+        if verdict in DECIDED
+        else _ratio_power(claim, pairs, primary, doubt or _veto(ratios, primary, verdict)),
     )
 
 
@@ -258,9 +260,16 @@ def holds_one(ratio: Ratio) -> bool:
     return (ratio.low is None or ratio.low <= 1) and (ratio.high is None or ratio.high >= 1)
 
 
-def _ratio_power(claim: RatioClaim, pairs: dict[str, Pair], primary: str) -> str:
-    if not primary:
-        return "More seeds alone would not decide it: no placement can be told."
+def _veto(ratios: dict[str, Ratio], primary: str, verdict: str) -> str:
+    """That the deciding placement decides and other conditions keep it from doing so; empty where they do not."""
+    if verdict in ("undecided", "") and primary and ratios[primary].stand in ("favours", "contradicts"):
+        return f"{primary} alone would, and other conditions stand against it"
+    return ""
+
+
+def _ratio_power(claim: RatioClaim, pairs: dict[str, Pair], primary: str, against: str) -> str:
+    if not primary or against:
+        return f"More seeds alone would not decide it: {against or 'no placement can be told'}."
     if claim.measure is required_ratio:
         return sets_power(pairs[primary])
     if claim.measure is functional_ratio:
@@ -286,6 +295,11 @@ def ratio_power(low_S: np.ndarray, high_S: np.ndarray) -> str:
     elif low >= least and high <= most:
         border, distance_S = min(
             ((PAPER_RANGE[0], low_S - least), (PAPER_RANGE[1], most - high_S)), key=lambda one: float(one[1].mean())
+        )
+    elif low > most:
+        return (
+            f"More seeds alone would not decide it: the ratio lies above {PAPER_RANGE[1]:g}, where the rule gives no "
+            "verdict."
         )
     else:
         return (
@@ -338,11 +352,12 @@ def low_rank_power(skill: SkillFindings) -> str:
     """What more seeds could do: ranks from LOW_RANK on that are undecided, unless the functional rank forbids it."""
     uses = largest_functional(skill)
     near = {rank: found for rank, found in skill.required[0].resolution.items() if rank >= LOW_RANK}
-    if near:
-        return power_words((f"{skill.name}, rank {rank}", found) for rank, found in near.items())
     if uses is None:
         return "More seeds alone would not decide it: the functional rank was not measured."
     above = [rank for rank in uses.by_seed if rank > LOW_RANK]
+    could_refute = any(found.seen < 0 for found in near.values())
+    if near and (could_refute or not above):
+        return power_words((f"{skill.name}, rank {rank}", found) for rank, found in near.items())
     if above:
         return (
             f"More seeds alone would not decide it: the functional rank lies above {LOW_RANK} in {len(above)} of "

@@ -134,7 +134,11 @@ def test_equal_needs_refute_the_ratios():
 
 def test_another_placement_can_veto_and_the_first_that_can_be_told_decides():
     vetoed = [*twins({}, HALF, ("c_proj", "attention")), *twins({}, {}, ("all maps",))]
-    assert cards(vetoed)[REQUIRED].verdict == "undecided"
+    card = cards(vetoed)[REQUIRED]
+    assert card.verdict == "undecided"
+    assert card.power == (
+        "More seeds alone would not decide it: c_proj alone would, and other conditions stand against it."
+    )
     flipped = [*twins({}, {}, ("c_proj",)), *twins({}, HALF, ("all maps", "attention"))]
     assert cards(flipped)[REQUIRED].verdict == "undecided"
     limited = {"need": required(8, None, "placement-limited")}
@@ -184,6 +188,7 @@ def test_the_same_task_twice_must_hold_one():
     unresolved = cards([*twins({}, HALF), coarse, null()])[REQUIRED]
     assert (unresolved.verdict, unresolved.p_value) == ("undecided", None)
     assert "the same task measured twice could differ by 1.5 as well" in unresolved.because
+    assert unresolved.power.startswith("More seeds alone would not decide it: the same task measured twice")
     same = cards([*twins({}, {}), coarse, null()])[REQUIRED]
     assert same.verdict == "refuted", "a repeat that is too coarse to support is none to refute with sets that agree"
 
@@ -211,6 +216,7 @@ def test_seeds_do_not_narrow_what_budgets_leave_open():
     inside = ratio_power(np.full(5, 2.0), np.full(5, 3.9))
     assert "measured from log 4" in inside
     assert "more seed" in inside
+    assert "lies above 4" in ratio_power(np.full(5, 5.0), np.full(5, 5.0))
     assert ratio_power(np.zeros(5), np.full(5, 1.0)).startswith("On the logarithm of the ratio, measured from log 1.5")
 
 
@@ -224,7 +230,7 @@ def test_a_form_that_lacks_placements_tells_what_it_found_and_decides_nothing():
     found = cards([*twins({}, HALF, ("all maps",)), null()])
     assert [(card.verdict, card.p_value) for card in found] == [("undecided", None)] * 6
     assert all(card.because.startswith("By what was trained it would be supported.") for card in found)
-    assert "does not train c_proj and attention" in found[REQUIRED].because
+    assert "does not train c_proj and attention; without all three placements" in found[REQUIRED].because
     assert found[REQUIRED].estimate.endswith("all maps: 2 [1.5, 2]")
     open_too = cards([*twins({"uses": (16,) * 5}, {"uses": (12,) * 5}, ("all maps",)), null()])[FUNCTIONAL]
     assert open_too.power.startswith("More seeds alone would not decide it: placements are missing.")
