@@ -124,6 +124,11 @@ def causal(draw: random.Random) -> tuple[CausalCheck, ...]:
     )
 
 
+def holding(word: int, one: Example) -> Example:
+    """The example with another second token: every hostile word is shown by some direction, whatever is drawn."""
+    return one.override(tokens=(one.tokens[0], word, *one.tokens[2:]))
+
+
 def direction(draw: random.Random, place: int, n_examples: int, n_tokens: int, n_words: int, roles: bool) -> Direction:
     layer, kind = divmod(place, len(KINDS))
     site, several = f"model.layers.{layer}.{KINDS[kind]}", place % 7 == 3
@@ -140,6 +145,7 @@ def direction(draw: random.Random, place: int, n_examples: int, n_tokens: int, n
         position_only=0.6,
         token_within=0.7,
     )
+    examples = tuple(example(draw, one, n_tokens, n_words, roles, not several) for one in kinds)
     rise = tuple(LensToken(word=word, logit=draw.random()) for word in ("wait", *HOSTILE[:3], "m0"))
     return Direction(
         slug=f"L{layer}.{KINDS[kind]}.0",
@@ -152,7 +158,7 @@ def direction(draw: random.Random, place: int, n_examples: int, n_tokens: int, n
         rms=draw.uniform(0.1, 2),
         bin_edges=edges,
         bin_counts=tuple(counts),
-        examples=tuple(example(draw, one, n_tokens, n_words, roles, not several) for one in kinds),
+        examples=tuple(holding(n_words - 1 - place % len(HOSTILE), one) for one in examples),
         role=role if roles else None,
         ablation=ablation(draw, "site", site, layer, KINDS[kind]),
         lens=Lens(writes_up=rise, writes_down=tuple(LensToken(word=one.word, logit=-one.logit) for one in rise))
