@@ -44,9 +44,8 @@ def steer(
     Without --factor and --push: factors 0, -1 and 3, pushes 3 and -3, as a look does.
     """
     from rankscope.adapters.read import read_adapter
-    from rankscope.interpret.causal import FACTORS
+    from rankscope.interpret.causal import FACTORS, PUSHES
     from rankscope.studies.held_out import held_out_answers
-    from rankscope.studies.steer import PUSHES
     from rankscope.studies.steer import steer as steered
 
     weights = read_adapter(adapter)

@@ -20,8 +20,8 @@ from rankscope.tasks.encoded import NO_TOKEN, EncodedItems
 
 FACTORS = (0.0, -1.0, 3.0)
 """Taken out, turned round, made three times as strong."""
-PUSH = 3.0
-"""In root mean squares of the direction's values."""
+PUSHES = (3.0, -3.0)
+"""Either way, in root mean squares of the direction's values."""
 SHOWN = 3
 Decode = Callable[[Sequence[int]], str]
 
@@ -38,10 +38,11 @@ class Change(NamedTuple):
         return do(full, site, index, self.value)
 
 
-def usual_changes(rms: float) -> tuple[Change, ...]:
-    """Scaling by each of FACTORS, and a push of PUSH times the direction's root mean square either way."""
-    pushes = (PUSH * rms, -PUSH * rms)
-    return (*(Change("scale", factor) for factor in FACTORS), *(Change("steer", push) for push in pushes))
+def usual_changes(
+    rms: float, factors: Sequence[float] = FACTORS, pushes: Sequence[float] = PUSHES
+) -> tuple[Change, ...]:
+    """Scaling by each factor, then each push, in root mean squares of the direction's value, which is `rms`."""
+    return (*(Change("scale", factor) for factor in factors), *(Change("steer", push * rms) for push in pushes))
 
 
 def causal_checks(

@@ -9,6 +9,7 @@ from rankscope.studies.evidence import (
     Evidence,
     confounded_words,
     few_words,
+    improved_in_most,
     p_value_of,
     sets_power,
 )
@@ -80,7 +81,7 @@ def fails_while_improving(skill: SkillFindings) -> bool:
     """Whether the largest rank shown insufficient, on which the set's lower end rests, improved in most seeds."""
     failing = [rank for rank, found in skill.required[0].by_rank.items() if found == "insufficient"]
     point = next((point for point in skill.curve if failing and point.rank == max(failing)), None)
-    return point is not None and point.not_converged_seeds > skill.n_seeds / 2
+    return improved_in_most(skill, point)
 
 
 def _estimate_words(ratio: RankRatio) -> str:

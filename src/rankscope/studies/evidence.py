@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rankscope.rank.records import ClaimCard, RequiredRank, Resolution, SkillFindings
+from rankscope.rank.records import ClaimCard, CurvePoint, RequiredRank, Resolution, SkillFindings
 from rankscope.rank.required import contrast_resolution
 from rankscope.stats.crossed import crossed_interval
 from rankscope.stats.holm import holm
@@ -108,6 +108,11 @@ def confounded_words(skills: Iterable[SkillFindings]) -> str | None:
     """That learning rates were not tuned, where they were not."""
     confounded = [skill.name for skill in skills if any("confounded" in flag for flag in skill.flags)]
     return f"the learning rates of {' and '.join(confounded)} are confounded" if confounded else None
+
+
+def improved_in_most(skill: SkillFindings, point: CurvePoint | None) -> bool:
+    """Whether an arm was still improving in most seeds when its budget ended; False for one that there is not."""
+    return point is not None and point.not_converged_seeds > skill.n_seeds / 2
 
 
 def points_words(gain: Interval) -> str:

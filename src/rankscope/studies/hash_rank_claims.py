@@ -22,12 +22,11 @@ from rankscope.studies.evidence import (
     few_words,
     p_value_of,
     points_words,
-    power_words,
     resolution_words,
-    seed_resolution,
     sets_power,
 )
 from rankscope.studies.hash_rank import LEVELS, PLACEMENTS, TWINS
+from rankscope.studies.hash_rank_power import low_rank_power, ratio_power
 from rankscope.studies.hash_rank_ratios import (
     COUNT,
     Measure,
@@ -36,7 +35,6 @@ from rankscope.studies.hash_rank_ratios import (
     count_ratio,
     functional_ends,
     functional_ratio,
-    hidden_spread,
     largest_functional,
     required_ratio,
     threshold_counts,
@@ -279,41 +277,6 @@ def _ratio_power(claim: RatioClaim, pairs: dict[str, Pair], primary: str, agains
     return ratio_power(low_S, high_S)
 
 
-def ratio_power(low_S: np.ndarray, high_S: np.ndarray) -> str:
-    """Power of a ratio paired by seed, from the ends that each seed leaves open; seeds do not narrow what budgets hide.
-
-    What decides is the end that is nearest to a border of the paper's range.
-    """
-    if len(low_S) < 2:
-        return "One seed says nothing about the spread over seeds, so not how many would decide it."
-    least, most = np.log(PAPER_RANGE)
-    with np.errstate(divide="ignore"):
-        low_S, high_S = np.log(low_S), np.log(high_S)
-    low, high = float(low_S.mean()), float(high_S.mean())
-    if high < least:
-        border, distance_S = PAPER_RANGE[0], least - high_S
-    elif low >= least and high <= most:
-        border, distance_S = min(
-            ((PAPER_RANGE[0], low_S - least), (PAPER_RANGE[1], most - high_S)), key=lambda one: float(one[1].mean())
-        )
-    elif low > most:
-        return (
-            f"More seeds alone would not decide it: the ratio lies above {PAPER_RANGE[1]:g}, where the rule gives no "
-            "verdict."
-        )
-    else:
-        return (
-            f"More seeds alone would not decide it: with any number of them the interval would be "
-            f"[{np.exp(low):.3g}, {np.exp(high):.3g}], as wide as the budgets tried leave it. Budgets closer together "
-            "would narrow it."
-        )
-    found = seed_resolution(distance_S, hidden_spread(np.exp(low_S), np.exp(high_S)))
-    assert found is not None
-    return f"On the logarithm of the ratio, measured from log {border:g}: " + resolution_words(
-        found, 1, "(a factor of " + f"{np.exp(found.detectable):.2g})"
-    )
-
-
 def low_rank_card(evidence: Evidence, mode: str, command: str) -> ClaimCard:
     """`reasoning lives in low-rank spaces`."""
     pairs = pairs_of(evidence, mode)
@@ -328,7 +291,7 @@ def low_rank_card(evidence: Evidence, mode: str, command: str) -> ClaimCard:
         planning, reasoning = pairs[told[0]]
         estimate = f"{told[0]}: {_rank_words(reasoning)}"
         because = f"HashHop in the same place: {_rank_words(planning)}."
-        power = low_rank_power(reasoning)
+        power = low_rank_power(reasoning, LOW_RANK)
     else:
         estimate, power = "no placement can be told", "More seeds alone would not decide it: no placement can be told."
         because = "; ".join(f"{place}: {_untold(pair[1])}" for place, pair in pairs.items() if place in PRIMARY)
@@ -346,24 +309,6 @@ def low_rank_card(evidence: Evidence, mode: str, command: str) -> ClaimCard:
         p_value=p_value_of(at) if told and n_seeds >= MIN_SEEDS else None,
         power="" if verdict in DECIDED else power,
     )
-
-
-def low_rank_power(skill: SkillFindings) -> str:
-    """What more seeds could do: ranks from LOW_RANK on that are undecided, unless the functional rank forbids it."""
-    uses = largest_functional(skill)
-    near = {rank: found for rank, found in skill.required[0].resolution.items() if rank >= LOW_RANK}
-    if uses is None:
-        return "More seeds alone would not decide it: the functional rank was not measured."
-    above = [rank for rank in uses.by_seed if rank > LOW_RANK]
-    could_refute = any(found.seen < 0 for found in near.values())
-    if near and (could_refute or not above):
-        return power_words((f"{skill.name}, rank {rank}", found) for rank, found in near.items())
-    if above:
-        return (
-            f"More seeds alone would not decide it: the functional rank lies above {LOW_RANK} in {len(above)} of "
-            f"{len(uses.by_seed)} seeds, and it must not in any."
-        )
-    return sets_power((skill,))
 
 
 def _untold(skill: SkillFindings) -> str:

@@ -100,13 +100,13 @@ def look_at(look: Look) -> Path:
 
     Raises: BadInput for a folder with results of anything else, and what captures and ablations raise.
     """
-    earlier_ablations(look)
+    earlier = earlier_ablations(look)
     state = _captured(look, "adapter")
     directions = state.view.directions
     _find_examples(look, state)
     _find_lenses(look, directions)
     _write(look, directions, ("Ablations", "role scores", "causal checks"))
-    _find_ablations(look)
+    look.reading = _new_ablations(look) if earlier is None else earlier
     _write(look, directions, ("Role scores", "causal checks"))
     _find_roles(look, state)
     _write(look, directions, ("Causal checks",))
@@ -192,12 +192,9 @@ def _subject(look: Look) -> AblationSubject:
     return subject_of(look.base, [look.weights], look.items, look.roles, asked_ablations(look))
 
 
-def _find_ablations(look: Look) -> None:
-    """Every ablation, or those of an earlier call."""
-    look.reading = earlier_ablations(look)
-    if look.reading is not None:
-        return
-    look.reading = ablation(
+def _new_ablations(look: Look) -> AblationReading:
+    """Every ablation, which the folder then holds."""
+    reading = ablation(
         look.base.model,
         [look.weights],
         look.items,
@@ -213,11 +210,12 @@ def _find_ablations(look: Look) -> None:
             task=look.items.task,
             adapters=(look.adapter,),
             subject=_subject(look),
-            reading=look.reading,
+            reading=reading,
             reproduce={"this look": look.command},
             provenance=_facts(look),
         ),
     )
+    return reading
 
 
 def _find_roles(look: Look, state: AdapterState) -> None:

@@ -31,6 +31,7 @@ from rankscope.studies.evidence import (
     Term,
     confounded_words,
     few_words,
+    improved_in_most,
     p_value_of,
     points_words,
     power_words,
@@ -193,11 +194,7 @@ def _doubt(question: Question) -> str:
     """What forbids a verdict though the intervals allow one; empty where nothing does."""
     if confounded := confounded_words(question.skills):
         return confounded
-    improving = [
-        name
-        for name, (skill, point) in question.arms.items()
-        if point is not None and point.not_converged_seeds > skill.n_seeds / 2
-    ]
+    improving = [name for name, (skill, point) in question.arms.items() if improved_in_most(skill, point)]
     if improving:
         were = "was" if len(improving) == 1 else "were"
         return f"{' and '.join(improving)} {were} still improving in most seeds when the budget ended"

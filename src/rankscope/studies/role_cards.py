@@ -15,6 +15,7 @@ from rankscope.studies.evidence import (
     Evidence,
     confounded_words,
     few_words,
+    improved_in_most,
     p_value_of,
     resolution_words,
 )
@@ -79,7 +80,7 @@ def _doubt(skill: SkillFindings, arm: str) -> str | None:
     if confounded := confounded_words((skill,)):
         return confounded
     point = next((point for point in skill.curve if point.arm == arm), None)
-    if point is not None and point.not_converged_seeds > skill.n_seeds / 2:
+    if improved_in_most(skill, point):
         return f"{arm} of {skill.name} was still improving in most seeds when the budget ended"
     return None
 

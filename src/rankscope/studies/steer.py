@@ -11,14 +11,12 @@ from rankscope.base.config import Config
 from rankscope.base.errors import BadInput, NotSupported, UnknownName, near_matches
 from rankscope.capture.scalar_moments import scalar_moments
 from rankscope.capture.views import Direction, canonical_view
-from rankscope.interpret.causal import FACTORS, PUSH, Change, causal_checks
+from rankscope.interpret.causal import FACTORS, PUSHES, causal_checks, usual_changes
 from rankscope.interpret.look_records import CausalCheck
 from rankscope.interpret.slugs import slug_of
 from rankscope.lm.bases import Base
 from rankscope.lm.read_decoder import why_not_decodable
 from rankscope.tasks.encoded import EncodedItems
-
-PUSHES = (PUSH, -PUSH)
 
 
 class Steering(Config):
@@ -62,14 +60,13 @@ def steer(
         raise BadInput(f"Factors and pushes must be finite numbers, not {[*factors, *pushes]}.")
     one = _found(weights, direction)
     rms = _rms(base, weights, items, one)
-    changes = [Change("scale", factor) for factor in factors] + [Change("steer", push * rms) for push in pushes]
     tokenizer = base.tokenizer
     checks = causal_checks(
         base.model,
         weights,
         one.site,
         one.indices[0],
-        changes,
+        usual_changes(rms, factors, pushes),
         items,
         lambda ids: str(tokenizer.decode(list(ids))),
     )

@@ -17,7 +17,8 @@ from rankscope.stats.power import minimum_detectable_effect
 from rankscope.studies import first_look, hash_rank
 from rankscope.studies.evidence import Evidence, corrected
 from rankscope.studies.hash_rank_answer import difficulty_answer, hash_rank_answer
-from rankscope.studies.hash_rank_claims import hash_rank_claims, ratio_power
+from rankscope.studies.hash_rank_claims import hash_rank_claims
+from rankscope.studies.hash_rank_power import ratio_power
 from rankscope.studies.hash_rank_ratios import seed_ratio
 from rankscope.studies.plan import SkillPlan, StudyPlan
 from rankscope.studies.rates import read_rates
