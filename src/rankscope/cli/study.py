@@ -30,6 +30,10 @@ def study(
     workers: Workers = 0,
     device: Device = "auto",
     precision: Precision = "auto",
+    taken_from: Annotated[
+        list[Path] | None,
+        typer.Option("--from", help="Take skills that a finished run's records hold from there. May be repeated."),
+    ] = None,
 ) -> None:
     """Runs a study and writes its report; says first what it will cost.
 
@@ -37,6 +41,6 @@ def study(
     """
     from rankscope.studies.run import run_study
 
-    finished = run_study(name, folder, workers, device, precision)
+    finished = run_study(name, folder, workers, device, precision, taken_from or ())
     page = finished / "report.html"
     print_line(f"Report: {page}" if page.exists() else f"Run folder: {finished}", out())

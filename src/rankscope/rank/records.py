@@ -348,6 +348,8 @@ class StudyFindings(Config):
     """What -> the command that makes it again."""
     provenance: dict[str, str] = Field(default_factory=dict)
     """Versions, commit, machine, precision, executor, time taken."""
+    taken: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Skill that was taken from an earlier run -> that run's study and provenance."""
     notes: tuple[str, ...] = ()
 
 

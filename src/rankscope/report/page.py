@@ -368,12 +368,26 @@ def reproduce(findings: StudyFindings) -> tuple[Part, ...]:
         ("base", findings.base),
         ("base hash", findings.base_hash),
         *findings.provenance.items(),
+        *_taken(findings),
     )
     limits = words.all_limits(findings)
     return (
         *((Commands(tuple(findings.reproduce.items())),) if findings.reproduce else ()),
         Facts(facts),
         *((Prose(limits, "list", "Limits"),) if limits else ()),
+    )
+
+
+def _taken(findings: StudyFindings) -> tuple[tuple[str, str], ...]:
+    """Skills that an earlier run trained, and where that was, a row for each of those runs."""
+    runs: dict[tuple[tuple[str, str], ...], list[str]] = {}
+    for key, facts in findings.taken.items():
+        runs.setdefault(tuple(facts.items()), []).append(key.partition("/")[2])
+    told = [(dict(facts), "; ".join(names)) for facts, names in runs.items()]
+    shown = ("commit", "precision", "cpu", "torch")
+    return tuple(
+        (f"taken from {facts['study']}", f"{names} ({', '.join(facts[name] for name in shown if name in facts)})")
+        for facts, names in told
     )
 
 

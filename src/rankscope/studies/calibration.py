@@ -215,7 +215,7 @@ def plan(form: str) -> StudyPlan:
     factors = {skill.key: factor for skill, factor in varied}
     skills = [*_tuned_skills(chosen, TUNING_TEACHER if is_tuning else 1), *(skill for skill, _ in varied)]
     skills = [_shortened(skill, chosen) for skill in (*skills, *(() if is_tuning else (_null(chosen),)))]
-    table = None if is_tuning else read_rates(TUNING)
+    table = None if is_tuning else read_rates((TUNING,))
     return StudyPlan(
         study=f"calibration:{form}",
         title="Calibration: does the procedure find a rank that is known?",
@@ -226,7 +226,7 @@ def plan(form: str) -> StudyPlan:
             for skill in skills
             for arm in skill.arms
         },
-        tuned_by=None if is_tuning else TUNING,
+        tuned_by=() if is_tuning else (TUNING,),
         simulated=chosen.simulated,
     )
 

@@ -46,8 +46,8 @@ class Form:
     n_validation: int
     matched: Budget
     """Budget of the matched skills and the null."""
-    tuned_by: str | None
-    """Tuning run that the rates come from; None for a tuning run."""
+    tuned_by: tuple[str, ...]
+    """Tuning runs that the rates come from; none for a tuning run."""
 
 
 def _skills(form: Form) -> tuple[SkillPlan, ...]:
@@ -110,11 +110,11 @@ TRACE_STEPS = 300
 """Steps of 32 items: the traces are learnt sooner."""
 RANKS = (1, 2, 4, 8, 16)
 FORMS = {
-    "full": Form(RANKS, (1, 2, 3, 4, 5), (1, 2), 500, 1000, LONG, "first_look:tune"),
-    "quick": Form((1, 4), (11,), (), 300, 300, SHORT, "first_look:tune_quick"),
-    "smoke": Form((1, 2), (21,), (21,), 40, 300, _steps(4, 32), "first_look:tune_quick"),
-    "tune": Form(RANKS, TUNING_SEEDS, TUNING_SEEDS, 500, 1000, LONG, None),
-    "tune_quick": Form(RANKS, TUNING_SEEDS, (), 500, 300, SHORT, None),
+    "full": Form(RANKS, (1, 2, 3, 4, 5), (1, 2), 500, 1000, LONG, ("first_look:tune",)),
+    "quick": Form((1, 4), (11,), (), 300, 300, SHORT, ("first_look:tune_quick",)),
+    "smoke": Form((1, 2), (21,), (21,), 40, 300, _steps(4, 32), ("first_look:tune_quick",)),
+    "tune": Form(RANKS, TUNING_SEEDS, TUNING_SEEDS, 500, 1000, LONG, ()),
+    "tune_quick": Form(RANKS, TUNING_SEEDS, (), 500, 300, SHORT, ()),
 }
 
 START_RATES = {
@@ -133,9 +133,9 @@ def plan(form: str) -> StudyPlan:
     """The study in one of its forms. The tuning forms list the cells to tune, at their starting rates."""
     chosen = FORMS[form]
     skills = tuple(skill for skill in _skills(chosen) if skill.seeds)
-    if chosen.tuned_by is None:
+    if not chosen.tuned_by:
         skills = tuple(skill for skill in skills if skill.mode != "null")
-    table = read_rates(chosen.tuned_by) if chosen.tuned_by else None
+    table = read_rates(chosen.tuned_by)
     tuned = table.rates if table else {}
     return StudyPlan(
         study=f"first_look:{form}",

@@ -50,8 +50,8 @@ class Form:
     n_test: int
     n_validation: int
     budget: Budget
-    tuned_by: str | None
-    """Tuning run that the rates come from; None for a tuning run."""
+    tuned_by: tuple[str, ...]
+    """Tuning runs that the rates come from; none for a tuning run."""
     placements: tuple[str, ...] = tuple(PLACEMENTS)
     levels: tuple[Level, ...] = ()
     """Levels beside the middle one."""
@@ -68,34 +68,48 @@ def _steps(n_steps: int, batch_size: int) -> Budget:
 def _tuning(form: Form) -> Form:
     """The arms of a form at rates to be tried; all controls but one take the rates of what they control."""
     beside = tuple(name for name in form.beside if name == "one-hop copy")
-    return replace(form, seeds=TUNING_SEEDS, tuned_by=None, levels=(), beside=beside)
+    return replace(form, seeds=TUNING_SEEDS, tuned_by=(), levels=(), beside=beside)
+
+
+def _part(placements: tuple[str, ...], tuned_by: tuple[str, ...], beside: tuple[str, ...] = ()) -> Form:
+    """Some placements of the full form at the middle level, and what is trained beside them."""
+    return Form(RANKS, SEEDS, 500, 1000, LONG, tuned_by, placements=placements, beside=beside)
 
 
 LONG, SHORT, DIRECT = _steps(640, 64), _steps(240, 32), _steps(3000, 64)
 EVERY_CONTROL = ("one-hop copy", "same task twice", "shuffled labels")
+TUNED_ALONE = {
+    "tune_c_proj": _part(("c_proj",), ()),
+    "tune_all_maps": _part(("all maps",), ()),
+    "tune_attention": _part(("attention",), ()),
+    "tune_one_hop": _part((), (), beside=("one-hop copy",)),
+}
+"""Tuning runs that the forms of one budget share: a placement each, and the control that has rates of its own."""
+BY_C_PROJ, BY_ALL_MAPS, BY_ATTENTION, BY_ONE_HOP = (f"hash_rank:{name}" for name in TUNED_ALONE)
+BY_PLACEMENT = (BY_C_PROJ, BY_ALL_MAPS, BY_ATTENTION)
 STUDIED = {
-    "full": Form(RANKS, SEEDS, 500, 1000, LONG, "hash_rank:tune", levels=FURTHER, beside=EVERY_CONTROL),
-    "all_maps": Form(
-        RANKS, SEEDS, 500, 1000, LONG, "hash_rank:tune_all_maps", placements=("all maps",), beside=("shuffled labels",)
+    "full": replace(
+        _part(tuple(PLACEMENTS), (*BY_PLACEMENT, BY_ONE_HOP), beside=EVERY_CONTROL), levels=FURTHER
     ),
-    "c_proj": Form(
-        RANKS, SEEDS, 500, 1000, LONG, "hash_rank:tune_c_proj",
-        placements=("c_proj", "all maps"), beside=("shuffled labels",),
-    ),
+    "placements": _part(tuple(PLACEMENTS), BY_PLACEMENT, beside=("shuffled labels",)),
+    "c_proj": _part(("c_proj", "all maps"), (BY_C_PROJ, BY_ALL_MAPS), beside=("shuffled labels",)),
+    "all_maps": _part(("all maps",), (BY_ALL_MAPS,), beside=("shuffled labels",)),
     "direct": Form(
-        RANKS, SEEDS, 500, 1000, DIRECT, "hash_rank:tune_direct",
+        RANKS, SEEDS, 500, 1000, DIRECT, ("hash_rank:tune_direct",),
         placements=("all maps",), beside=(), mode="direct", base="small-gpt2",
     ),
-    "quick": Form((1, 8, 64), (11,), 300, 300, SHORT, "hash_rank:tune_quick"),
+    "quick": Form((1, 8, 64), (11,), 300, 300, SHORT, ("hash_rank:tune_quick",)),
 }  # fmt: skip
-"""`all_maps` and `c_proj` are parts of `full` that say most for their time: the middle level, one or two placements."""
+"""Each of `all_maps`, `c_proj`, `placements` and `full` holds the one before, so that its records serve the next."""
 FORMS = {
     **STUDIED,
     "smoke": Form(
-        (2,), (21,), 40, 100, _steps(4, 32), "hash_rank:tune_quick", levels=FURTHER[:1], beside=EVERY_CONTROL
+        (2,), (21,), 40, 100, _steps(4, 32), ("hash_rank:tune_quick",), levels=FURTHER[:1], beside=EVERY_CONTROL
     ),
-    "difficulty": Form((), PILOT_SEEDS, 1000, 300, LONG, "hash_rank:tune_all_maps"),
-    **{str(form.tuned_by).partition(":")[2]: _tuning(form) for form in STUDIED.values()},
+    "difficulty": Form((), PILOT_SEEDS, 1000, 300, LONG, (BY_ALL_MAPS,)),
+    **{name: _tuning(form) for name, form in TUNED_ALONE.items()},
+    "tune_direct": _tuning(STUDIED["direct"]),
+    "tune_quick": _tuning(STUDIED["quick"]),
 }
 START_RATES = first_look.START_RATES | {"rank 32": 6e-3, "rank 64": 4e-3}
 """Where tuning starts, as in first_look, whose matched trainings are the same; and what an untuned study uses. Direct
@@ -218,7 +232,7 @@ def plan(form: str) -> StudyPlan:
     """The study in one of its forms. The tuning forms list the cells to tune, at their starting rates."""
     chosen = FORMS[form]
     skills = _skills(chosen)
-    table = read_rates(chosen.tuned_by) if chosen.tuned_by else None
+    table = read_rates(chosen.tuned_by)
     tuned = table.rates if table else {}
     start = 0.25 if chosen.mode == "direct" else 1.0
     return StudyPlan(

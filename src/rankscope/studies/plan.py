@@ -1,6 +1,6 @@
 """A study as data: skills, arms, seeds and learning rates, from which every cell follows."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, Literal, Self
 
 from pydantic import Field, NonNegativeInt, PositiveInt
@@ -78,8 +78,8 @@ class StudyPlan(Config):
     skills: tuple[SkillPlan, ...]
     rates: dict[str, float]
     """`mode/name/arm` -> peak learning rate."""
-    tuned_by: str | None = None
-    """The tuning run whose committed table the rates come from; None for a tuning run itself."""
+    tuned_by: tuple[str, ...] = ()
+    """The tuning runs whose committed tables the rates come from; none for a tuning run itself."""
     precision: Precision = "fp32"
     simulated: NonNegativeInt = 0
     """Rank curves to simulate per family, and nulls per test, where a study calibrates the procedure itself."""
@@ -104,11 +104,16 @@ class StudyPlan(Config):
     @property
     def n_seeds(self) -> int:
         """Seeds of the skill that has most."""
-        return max(len(skill.seeds) for skill in self.skills)
+        return max((len(skill.seeds) for skill in self.skills), default=0)
 
-    def first_seeds(self, n: int) -> Self:
-        """The same study with the first n seeds of every skill."""
-        return self.override(skills=[skill.override(seeds=skill.seeds[:n]).model_dump() for skill in self.skills])
+    def first_seeds(self, n: int, whole: Collection[str] = ()) -> Self:
+        """The same study with the first n seeds of every skill but those whose keys are in `whole`."""
+        skills = [one if one.key in whole else one.override(seeds=one.seeds[:n]) for one in self.skills]
+        return self.override(skills=[one.model_dump() for one in skills])
+
+    def without(self, keys: Collection[str]) -> Self:
+        """The same study without some of its skills."""
+        return self.override(skills=[one.model_dump() for one in self.skills if one.key not in keys])
 
     def cell(self, skill: SkillPlan, arm: ArmSpec, seed: int) -> Cell:
         """The training of one arm with one study seed."""

@@ -43,8 +43,8 @@ class Form:
     """Items of each skill alone; of the mix five times as many."""
     n_validation: int
     budget: Budget
-    tuned_by: str | None
-    """Tuning run that the rates come from; None for a tuning run."""
+    tuned_by: tuple[str, ...]
+    """Tuning runs that the rates come from; none for a tuning run."""
     placements: tuple[str, ...] = tuple(PLACEMENTS)
     dense: bool = True
     """Whether all maps are trained at full rank too."""
@@ -59,12 +59,12 @@ def _steps(n_steps: int, batch_size: int) -> Budget:
 LONG, SHORT = _steps(800, 64), _steps(200, 32)
 CORE_PLACES = (ALL_MAPS, "MLP", "attention")
 FORMS = {
-    "full": Form((1, 4, 16), SEEDS, 200, 500, LONG, "rank1:tune"),
-    "core": Form((1,), SEEDS, 200, 500, LONG, "rank1:tune_core", CORE_PLACES, dense=False, controls_in_full=False),
-    "quick": Form((1, 16), (11,), 60, 200, SHORT, "rank1:tune", CORE_PLACES),
-    "smoke": Form((1, 2), (21,), 20, 40, _steps(4, 16), "rank1:tune", (ALL_MAPS, "MLP")),
-    "tune": Form((1, 4, 16), TUNING_SEEDS, 100, 500, LONG, None),
-    "tune_core": Form((1,), TUNING_SEEDS, 100, 500, LONG, None, CORE_PLACES, dense=False),
+    "full": Form((1, 4, 16), SEEDS, 200, 500, LONG, ("rank1:tune",)),
+    "core": Form((1,), SEEDS, 200, 500, LONG, ("rank1:tune_core",), CORE_PLACES, dense=False, controls_in_full=False),
+    "quick": Form((1, 16), (11,), 60, 200, SHORT, ("rank1:tune",), CORE_PLACES),
+    "smoke": Form((1, 2), (21,), 20, 40, _steps(4, 16), ("rank1:tune",), (ALL_MAPS, "MLP")),
+    "tune": Form((1, 4, 16), TUNING_SEEDS, 100, 500, LONG, ()),
+    "tune_core": Form((1,), TUNING_SEEDS, 100, 500, LONG, (), CORE_PLACES, dense=False),
 }
 """`core` is the part of `full` that the claims need, with rates of its own tuning."""
 START_RATES = {"rank 1": 1.6e-2, "rank 4": 1e-2, "rank 16": 8e-3, "dense": 2e-3, "full": 2e-3}
@@ -102,7 +102,7 @@ def _arms(form: Form, place: str) -> tuple[ArmSpec, ...]:
 
 def _skills(form: Form) -> tuple[SkillPlan, ...]:
     mixed = [_skill(form, MIX, place, _scored(MIX), _arms(form, place)) for place in form.placements]
-    if form.tuned_by is None:
+    if not form.tuned_by:
         return tuple(mixed)
     alone = [_skill(form, name, ALL_MAPS, _scored(name), _arms(form, ALL_MAPS)) for name in SKILLS]
     return (*mixed, *alone, *(control for name in CONTROLS for control in _controls(form, name)))
@@ -121,7 +121,7 @@ def plan(form: str) -> StudyPlan:
     """The study in one of its forms. The tuning form lists the cells to tune, at their starting rates."""
     chosen = FORMS[form]
     skills = _skills(chosen)
-    table = read_rates(chosen.tuned_by) if chosen.tuned_by else None
+    table = read_rates(chosen.tuned_by)
     tuned = table.rates if table else {}
     return StudyPlan(
         study=f"rank1:{form}",

@@ -9,7 +9,7 @@ from pydantic import Field, ValidationError
 
 from rankscope.base.atomic import write_json
 from rankscope.base.config import Config
-from rankscope.base.errors import BadFile
+from rankscope.base.errors import BadFile, BadInput
 from rankscope.rank.records import RateMap
 from rankscope.studies.plan import SkillPlan
 from rankscope.train.cell import FullSpec
@@ -53,8 +53,31 @@ def settings_hash(base_hash: str, skill: SkillPlan) -> str:
     return hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def read_rates(tuning: str) -> RateTable | None:
-    """The committed table of a tuning run, such as `first_look:tune`; None when it has not been run yet."""
+def read_rates(tunings: Sequence[str]) -> RateTable | None:
+    """The committed tables of tuning runs, such as `first_look:tune`, as one; None when none has been run yet.
+
+    Raises BadInput where two of them tuned the same arm, or on other seeds or numbers of items.
+    """
+    tables = [table for tuning in tunings if (table := _read_table(tuning)) is not None]
+    return _joined(tables) if tables else None
+
+
+def _joined(tables: Sequence[RateTable]) -> RateTable:
+    first, named = tables[0], " and ".join(table.study for table in tables)
+    if len({(table.base, table.tuning_seeds, table.n_validation) for table in tables}) > 1:
+        raise BadInput(f"{named} tuned on other bases, seeds or numbers of items. Tune them alike.")
+    if len({key for table in tables for key in table.settings}) < sum(len(table.settings) for table in tables):
+        raise BadInput(f"{named} tuned the same skill. Take its rates from one of them.")
+    parts = {
+        field: {key: found for table in tables for key, found in getattr(table, field).items()}
+        for field in ("settings", "rates", "scores")
+    }
+    return RateTable(
+        study=named, base=first.base, tuning_seeds=first.tuning_seeds, n_validation=first.n_validation, **parts
+    )
+
+
+def _read_table(tuning: str) -> RateTable | None:
     path = FOLDER / f"{tuning.replace(':', '-')}.json"
     if not path.exists():
         return None

@@ -1,6 +1,7 @@
 """Runs a study: open the run folder, train, score, find, report. Stopped anywhere, the same call goes on."""
 
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from rankscope.base.device import resolve_device
@@ -27,6 +28,7 @@ from rankscope.studies.evidence import corrected
 from rankscope.studies.findings import SkillTables, evidence_of, skill_findings
 from rankscope.studies.hash_paper import HashPaperPlan
 from rankscope.studies.hash_paper_run import run_hash_paper
+from rankscope.studies.kept import Kept, check_items, facts_words, kept_skills
 from rankscope.studies.oracle import Oracle
 from rankscope.studies.page import FINDINGS, REPORT, RESULTS, write_page
 from rankscope.studies.plan import SkillPlan, StudyPlan
@@ -52,7 +54,12 @@ from rankscope.train.precision import AUTO, resolve_precision
 
 
 def run_study(
-    name: str, out: Path | None = None, workers: int = 0, device: str = "auto", precision: str = AUTO
+    name: str,
+    out: Path | None = None,
+    workers: int = 0,
+    device: str = "auto",
+    precision: str = AUTO,
+    taken_from: Sequence[Path] = (),
 ) -> Path:
     """Runs `NAME[:FORM]` and returns its run folder, with `records/findings.json` and `report.html` in it.
 
@@ -60,42 +67,58 @@ def run_study(
     planted skills at the end alone.
 
     `workers` 0 fills the cores. `precision` `auto` is what is fastest here, frozen when the folder is first opened.
-    A finished study is verified and returned as it is. Raises UnknownName for a study that does not exist, RunLocked
-    when another process is in the folder.
+    Skills that the records of finished runs in `taken_from` hold are taken from there, whatever their precision; only
+    the others are trained. A finished study is verified and returned as it is.
+    Raises UnknownName for a study that does not exist, RunLocked when another process is in the folder, BadInput where
+    nothing can be taken from a folder of `taken_from`.
     """
     plan = find_plan(name)
     folder = out or runs_root() / plan.study.replace(":", "-")
     if isinstance(plan, HashPaperPlan):
         if precision not in (AUTO, "fp32"):
             raise BadInput(f"{plan.study} trains in fp32, as the paper does, not {precision!r}.")
+        if taken_from:
+            raise BadInput(f"{plan.study} keeps no records of skills, so nothing can be taken from an earlier run.")
         return run_hash_paper(plan, folder, workers, device)
     plan = plan.override(precision=_precision(plan, folder, precision, device))
-    with RunFolder.open(folder, plan.model_dump(mode="json"), kind="study") as run:
+    kept = kept_skills(plan, taken_from)
+    taken = {"taken": {key: facts_words(one.facts) for key, one in kept.items()}} if kept else {}
+    with RunFolder.open(folder, plan.model_dump(mode="json") | taken, kind="study") as run:
         if run.finished:
             verify_finished(folder)
             say(f"{plan.study} is finished already; nothing to do.")
             return folder
-        started, sitting = time.monotonic(), Sitting(folder, device, workers)
-        cells = [cell for *_, cell in plan.cells()]
-        if not any((folder / "cells").glob("*/done.json")):
+        sitting = Sitting(folder, device, workers)
+        for key, one in kept.items():
+            say(f"{key}: taken from {facts_words(one.facts)}")
+        cells = [cell for *_, cell in plan.without(kept).cells()]
+        if cells and not any((folder / "cells").glob("*/done.json")):
             tell_cost(cells, sitting)
-        if plan.tuned_by is None:
-            run_tuning(plan, sitting)
+        if plan.tuned_by:
+            _run_by_seed(plan, kept, sitting)
         else:
-            for n in _told_after(plan):
-                part = plan.first_seeds(n)
-                trained = train_stage(part, sitting, f"training, seed {n} of {plan.n_seeds}")
-                score_stage(part, trained, sitting)
-                partial = f"{n} of {plan.n_seeds} seeds" if n < plan.n_seeds else ""
-                _conclude(part, trained, folder, device, time.monotonic() - started, partial)
+            run_tuning(plan, sitting)
         run.finish()
     return folder
 
 
-def _told_after(plan: StudyPlan) -> range:
+def _run_by_seed(plan: StudyPlan, kept: Mapping[str, Kept], sitting: Sitting) -> None:
+    """Trains what is not kept, seed by seed, and writes findings and page after each; what is kept counts whole."""
+    started = time.monotonic()
+    own = plan.without(kept)
+    for n in _told_after(own):
+        part = plan.first_seeds(n, whole=kept)
+        label = f"training, seed {n} of {own.n_seeds}"
+        trained = train_stage(own.first_seeds(n), sitting, label) if own.skills else []
+        score_stage(part, trained, sitting)
+        partial = f"{n} of {own.n_seeds} seeds" if n < own.n_seeds else ""
+        _conclude(part, trained, kept, sitting, time.monotonic() - started, partial)
+
+
+def _told_after(own: StudyPlan) -> range:
     """After how many seeds findings are written: each, but the last alone where every teacher's oracle is computed."""
-    planted = any(skill.mode == "planted" for skill in plan.skills)
-    return range(plan.n_seeds if planted else 1, plan.n_seeds + 1)
+    planted = any(skill.mode == "planted" for skill in own.skills)
+    return range(own.n_seeds if planted or not own.skills else 1, own.n_seeds + 1)
 
 
 def _precision(plan: StudyPlan, folder: Path, asked: str, device: str) -> str:
@@ -107,20 +130,26 @@ def _precision(plan: StudyPlan, folder: Path, asked: str, device: str) -> str:
     return resolve_precision(asked, base, first_items(first, base), first.budget.batch_size, resolve_device(device))
 
 
-def _conclude(plan: StudyPlan, trained: list[Trained], folder: Path, device: str, time_s: float, partial: str) -> None:
+def _conclude(
+    plan: StudyPlan, trained: list[Trained], kept: Mapping[str, Kept], sitting: Sitting, time_s: float, partial: str
+) -> None:
     """Records and report; `partial` says how much of the study they hold, where that is not all."""
-    tags = skill_tags(plan)
+    tags, folder = skill_tags(plan), sitting.folder
     tables = {skill.key: read_tables(skill, trained, folder, tags[skill.key]) for skill in plan.skills}
-    write_records(trained, tables, folder)
+    for skill in plan.skills:
+        if skill.key in kept:
+            check_items(skill, kept[skill.key], tables[skill.key].base)
+            tables[skill.key] = kept[skill.key].tables
+    write_records(trained, [one.rows for one in kept.values()], tables, folder)
     base = load_base(plan.base)
     provenance = run_facts(
-        device,
+        sitting.device,
         plan.precision,
         time_s,
-        executor=", ".join(sorted({one.executor for one in trained})),
+        executor=", ".join(sorted({one.executor for one in trained})) or "none",
         **{"threads per worker": ", ".join(sorted({threads_of(one) for one in trained}))},
     )
-    findings = study_findings(plan, base, tables, provenance, folder)
+    findings = study_findings(plan, base, tables, provenance, folder, kept)
     write_findings(folder / FINDINGS, findings.override(partial=partial))
     if findings.calibration_source == plan.study:
         write_summary(folder, findings)
@@ -128,15 +157,22 @@ def _conclude(plan: StudyPlan, trained: list[Trained], folder: Path, device: str
 
 
 def study_findings(
-    plan: StudyPlan, base: Base, tables: dict[str, SkillTables], provenance: dict[str, str], folder: Path
+    plan: StudyPlan,
+    base: Base,
+    tables: dict[str, SkillTables],
+    provenance: dict[str, str],
+    folder: Path,
+    kept: Mapping[str, Kept],
 ) -> StudyFindings:
-    """Everything that the tables say; what the truth about planted skills takes to find is kept in the folder."""
-    table = read_rates(plan.tuned_by) if plan.tuned_by else None
+    """Everything that the tables say of what was trained here, and what was found of skills taken from earlier runs.
+
+    What the truth about planted skills takes to find is kept in the folder.
+    """
+    table = read_rates(plan.tuned_by)
     with meter("statistics", len(plan.skills)) as bar:
         found: dict[str, SkillFindings] = {}
         for skill in plan.skills:
-            one = skill_findings(plan, skill, tables[skill.key])
-            found[skill.key] = one.override(flags=(*one.flags, *rate_flags(table, base, skill, plan.rates)))
+            found[skill.key] = _findings_of(plan, skill, base, tables, table, kept)
             bar.advance(1)
     skills = abridged(tuple(found.values()))
     calibration, estimators, source = _calibration(plan, base, found, tables, folder)
@@ -160,9 +196,24 @@ def study_findings(
         rate_maps=_rate_maps(table, base, plan, found),
         reproduce=_reproduce(plan, command),
         provenance=provenance,
+        taken={key: one.facts for key, one in kept.items()},
     )
     told = {"answer": entry.answer(findings), "criteria": criteria(findings) if source == plan.study else ()}
     return findings.model_copy(update=told)
+
+
+def _findings_of(
+    plan: StudyPlan,
+    skill: SkillPlan,
+    base: Base,
+    tables: dict[str, SkillTables],
+    table: RateTable | None,
+    kept: Mapping[str, Kept],
+) -> SkillFindings:
+    if skill.key in kept:
+        return kept[skill.key].found
+    one = skill_findings(plan, skill, tables[skill.key])
+    return one.override(flags=(*one.flags, *rate_flags(table, base, skill, plan.rates)))
 
 
 def _calibration(
@@ -228,7 +279,11 @@ def _reproduce(plan: StudyPlan, command: str) -> dict[str, str]:
     return {
         "this study": command,
         "this page from its records": "rankscope report RUN_FOLDER",
-        **({"learning rates": f"rankscope study {plan.tuned_by}"} if plan.tuned_by else {}),
+        **(
+            {"learning rates": "; ".join(f"rankscope study {tuning}" for tuning in plan.tuned_by)}
+            if plan.tuned_by
+            else {}
+        ),
         "calibration": "rankscope study calibration:quick",
         "the base": f"rankscope base build {plan.base} --out FOLDER",
     }

@@ -28,6 +28,7 @@ SCORING_SHARE = 1.25
 """Allowance for scoring and truncation on top of the training steps; an estimate, not a measurement."""
 RECORDS = "records"
 """Folder of a run that holds what its findings follow from."""
+CELLS, SCORES, TRUNCATION, ROLES = (f"{RECORDS}/{name}.parquet" for name in ("cells", "scores", "truncation", "roles"))
 _WORTH_SAYING_S = 60.0
 
 
@@ -200,13 +201,32 @@ def is_read(one: Trained) -> bool:
     return isinstance(one.arm, LoraSpec) and one.arm.rank in one.skill.read
 
 
-def write_records(trained: Sequence[Trained], tables: dict[str, SkillTables], folder: Path) -> None:
+def write_records(
+    trained: Sequence[Trained], kept: Sequence[pl.DataFrame], tables: dict[str, SkillTables], folder: Path
+) -> None:
     """Gathers what others may want to compute again: `cells`, `scores`, `truncation`, `roles` as one Parquet file each.
 
-    Log-probabilities are rounded to 1e-4 nats, which moves no mean that is shown and makes the files a third as large.
+    `kept`: rows of trainings that are taken from earlier runs. Log-probabilities are rounded to 1e-4 nats, which moves
+    no mean that is shown and makes the files a third as large.
     """
-    records = folder / RECORDS
-    rows = [
+    cells = [pl.DataFrame(_cell_rows(trained), infer_schema_length=None)] if trained else []
+    write_table(folder / CELLS, pl.concat([*cells, *kept], how="diagonal"))
+    scores = [
+        frame.with_columns(pl.lit(key).alias("skill"))
+        for key, found in tables.items()
+        for frame in (found.base, *found.test.values())
+    ]
+    write_table(folder / SCORES, _rounded(pl.concat(scores)))
+    cuts = [frame for found in tables.values() for frame in found.truncation.values()]
+    if cuts:
+        write_table(folder / TRUNCATION, _rounded(pl.concat(cuts)))
+    read = [frame for found in tables.values() for frame in found.roles.values()]
+    if read:
+        write_table(folder / ROLES, pl.concat(read))
+
+
+def _cell_rows(trained: Sequence[Trained]) -> list[dict[str, object]]:
+    return [
         {
             "cell": one.key,
             "mode": one.skill.mode,
@@ -217,23 +237,11 @@ def write_records(trained: Sequence[Trained], tables: dict[str, SkillTables], fo
             "lr": one.cell.optimiser.lr,
             "seed": one.seed,
             "n_steps": one.cell.budget.n_steps,
+            "precision": one.cell.precision,
             "diverged": one.diverged,
         }
         for one in trained
     ]
-    write_table(records / "cells.parquet", pl.DataFrame(rows, infer_schema_length=None))
-    scores = [
-        frame.with_columns(pl.lit(key).alias("skill"))
-        for key, found in tables.items()
-        for frame in (found.base, *found.test.values())
-    ]
-    write_table(records / "scores.parquet", _rounded(pl.concat(scores)))
-    cuts = [frame for found in tables.values() for frame in found.truncation.values()]
-    if cuts:
-        write_table(records / "truncation.parquet", _rounded(pl.concat(cuts)))
-    read = [frame for found in tables.values() for frame in found.roles.values()]
-    if read:
-        write_table(records / "roles.parquet", pl.concat(read))
 
 
 def _rounded(frame: pl.DataFrame) -> pl.DataFrame:

@@ -1,21 +1,33 @@
 """hash_rank:smoke whole, and a study of two seeds stopped after the first, read as partial, and finished."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import pytest
 
+from rankscope.base.errors import BadInput
 from rankscope.rank.records import read_findings
 from rankscope.runs.folder import is_finished, verify_finished
+from rankscope.runs.tables import write_table
 from rankscope.studies import catalog, hash_rank
 from rankscope.studies import run as run_module
 from rankscope.studies.page import FINDINGS, REPORT, rewrite_page
-from rankscope.studies.plan import StudyPlan
+from rankscope.studies.plan import StudyPlan, rate_name
+from rankscope.studies.stages import CELLS, SCORES, TRUNCATION
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return run_module.run_study("hash_rank:smoke", tmp_path_factory.mktemp("smoke") / "run", workers=1, device="cpu")
+
+
+def in_catalog(monkeypatch: pytest.MonkeyPatch, plan: StudyPlan) -> None:
+    """Every form of hash_rank is this plan, for the length of a test."""
+    entry = catalog.STUDIES["hash_rank"]
+    fields = {name: getattr(entry, name) for name in ("name", "asks", "forms", "claims", "answer")}
+    monkeypatch.setitem(catalog.STUDIES, "hash_rank", catalog.RankStudy(plan=lambda _form: plan, **fields))
 
 
 def test_the_smoke_form_goes_from_training_to_claims_and_page(finished: Path) -> None:
@@ -38,6 +50,56 @@ def test_the_smoke_form_goes_from_training_to_claims_and_page(finished: Path) ->
     assert "Partial:" not in page
 
 
+def test_a_study_takes_what_a_finished_run_holds_and_comes_out_the_same(finished: Path, tmp_path: Path) -> None:
+    again = run_module.run_study("hash_rank:smoke", tmp_path / "run", workers=1, device="cpu", taken_from=[finished])
+    assert not list((again / "cells").glob("*")), "nothing is trained"
+    first, second = read_findings(finished / FINDINGS), read_findings(again / FINDINGS)
+    for was, now in zip(first.skills, second.skills, strict=True):
+        (*flags, told) = now.flags
+        assert told.startswith("taken from an earlier run: hash_rank:smoke (commit ")
+        assert now.override(flags=flags) == was
+    assert [card.override(limits=()) for card in second.claims] == [card.override(limits=()) for card in first.claims]
+    assert second.answer == first.answer
+    for table in (CELLS, SCORES, TRUNCATION):
+        rows = [pl.read_parquet(folder / table) for folder in (finished, again)]
+        assert rows[0].sort(rows[0].columns).equals(rows[1].sort(rows[0].columns)), table
+    assert set(second.taken) == {skill.key for skill in second.skills}
+    assert "taken from hash_rank:smoke" in (again / REPORT).read_text()
+    third = tmp_path / "third"
+    run_module.run_study("hash_rank:smoke", third, workers=1, device="cpu", taken_from=[again])
+    assert read_findings(third / FINDINGS).taken == second.taken, "where it was trained, not where it was last kept"
+
+
+def test_only_what_was_trained_otherwise_is_trained_again(
+    finished: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = hash_rank.plan("smoke")
+    few = [skill.model_dump() for skill in whole.skills[:2]]
+    changed = rate_name(whole.skills[0], whole.skills[0].arms[0])
+    plan = whole.override(skills=few, rates=whole.rates | {changed: 0.0123})
+    in_catalog(monkeypatch, plan)
+    run = run_module.run_study("hash_rank:smoke", tmp_path / "run", workers=1, device="cpu", taken_from=[finished])
+    found = read_findings(run / FINDINGS)
+    assert set(found.taken) == {plan.skills[1].key}
+    assert found.skills[0].curve[0].lr == 0.0123
+    assert len(list((run / "cells").glob("*/done.json"))) == len(plan.skills[0].arms)
+    both = rate_name(whole.skills[1], whole.skills[1].arms[0])
+    in_catalog(monkeypatch, plan.override(rates=plan.rates | {both: 0.0123}))
+    with pytest.raises(BadInput, match=r"rank 2 of seed 21 was trained otherwise .* 0\.0123 here"):
+        run_module.run_study("hash_rank:smoke", tmp_path / "other", workers=1, device="cpu", taken_from=[finished])
+    assert not (tmp_path / "other").exists()
+
+
+def test_other_test_items_are_noticed(finished: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(finished / "records", copy / "records")
+    scores = pl.read_parquet(copy / SCORES)
+    is_base = pl.col("cell") == "base"
+    write_table(copy / SCORES, scores.with_columns(pl.when(is_base).then(pl.col("nats") - 0.01).otherwise("nats")))
+    with pytest.raises(BadInput, match="does not score the test items of matched/HashHop, c_proj as in"):
+        run_module.run_study("hash_rank:smoke", tmp_path / "run", workers=1, device="cpu", taken_from=[copy])
+
+
 class Stopped(Exception):
     pass
 
@@ -47,13 +109,7 @@ def two_seeds(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """A study of two skills and two seeds, in the catalog for the length of a test."""
     whole = hash_rank.plan("smoke")
     few = [skill.override(seeds=(21, 22)).model_dump() for skill in whole.skills[:2]]
-
-    def plan(form: str) -> StudyPlan:
-        return whole.override(skills=few)
-
-    entry = catalog.STUDIES["hash_rank"]
-    fields = {name: getattr(entry, name) for name in ("name", "asks", "forms", "claims", "answer")}
-    monkeypatch.setitem(catalog.STUDIES, "hash_rank", catalog.RankStudy(plan=plan, **fields))
+    in_catalog(monkeypatch, whole.override(skills=few))
     return "hash_rank:smoke"
 
 

@@ -1,5 +1,7 @@
 """hash_rank: each rule on findings made up for it, verdicts that flip, and what its plan compares."""
 
+import itertools
+
 import numpy as np
 import pytest
 
@@ -347,7 +349,7 @@ def test_twins_differ_in_the_question_alone_and_share_their_maps():
 
 def test_rates_of_another_task_are_flagged():
     base, made = load_base("tiny-gpt2"), hash_rank.plan("all_maps")
-    table = read_rates("hash_rank:tune_all_maps")
+    table = read_rates(("hash_rank:tune_all_maps",))
     flags = {one.name: rate_flags(table, base, one, made.rates) for one in made.skills}
     assert flags["HashHop, all maps"] == ()
     (told,) = flags["HashChain, shuffled labels"]
@@ -356,9 +358,9 @@ def test_rates_of_another_task_are_flagged():
 
 def test_every_arm_has_a_tuned_home_of_the_same_budget():
     for form in hash_rank.STUDIED:
-        tuning = str(hash_rank.FORMS[form].tuned_by).partition(":")[2]
+        tunings = [hash_rank.plan(tuning.partition(":")[2]) for tuning in hash_rank.FORMS[form].tuned_by]
         tuned = {
-            (one.tuned_as or one.task, one.budget, arm) for one in hash_rank.plan(tuning).skills for arm in one.arms
+            (one.tuned_as or one.task, one.budget, arm) for made in tunings for one in made.skills for arm in one.arms
         }
         for one in hash_rank.plan(form).skills:
             assert {(one.tuned_as or one.task, one.budget, arm) for arm in one.arms} <= tuned, one.key
@@ -370,9 +372,9 @@ def test_the_middle_level_on_all_maps_is_part_of_the_full_form_and_of_first_look
     def cells(study: StudyPlan) -> set[Cell]:
         return {cell.override(optimiser=OptimiserSpec(lr=1e-3).model_dump()) for *_, cell in study.cells()}
 
-    part, two = cells(hash_rank.plan("all_maps")), cells(hash_rank.plan("c_proj"))
-    assert part < two < cells(hash_rank.plan("full"))
+    forms = [cells(hash_rank.plan(form)) for form in ("all_maps", "c_proj", "placements", "full")]
+    assert all(part < next_one for part, next_one in itertools.pairwise(forms))
     matched = {
         cell for cell in cells(first_look.plan("full")) if "mode=matched" in cell.task and "shuffled" not in cell.task
     }
-    assert matched <= part
+    assert matched <= forms[0]

@@ -74,7 +74,7 @@ def test_every_form_makes_a_plan_of_tasks_that_exist(name, form):
 def test_tuning_seeds_are_never_those_of_results():
     for name, entry in RANK_STUDIES.items():
         seeds = {form: {seed for one in entry.plan(form).skills for seed in one.seeds} for form in entry.forms}
-        tuning = {form for form in entry.forms if entry.plan(form).tuned_by is None}
+        tuning = {form for form in entry.forms if not entry.plan(form).tuned_by}
         assert tuning == {form for form in entry.forms if form.startswith("tune")}, name
         used = set().union(*(seeds[form] for form in entry.forms if form not in tuning))
         assert all(not seeds[form] & used for form in tuning), name

@@ -56,12 +56,12 @@ def flags(found: RateTable, skill: SkillPlan = SKILL, base: str = "b", **used: f
 
 def test_a_table_reads_back_as_it_was_written(tmp_path, monkeypatch):
     monkeypatch.setattr(rates, "FOLDER", tmp_path)
-    assert read_rates("made_up") is None
+    assert read_rates(("made_up",)) is None
     write_rates(tmp_path / "made_up.json", table(0.01, 0.02, 0.003))
-    assert read_rates("made_up") == table(0.01, 0.02, 0.003)
+    assert read_rates(("made_up",)) == table(0.01, 0.02, 0.003)
     (tmp_path / "made_up.json").write_text('{"study": 1}')
     with pytest.raises(BadFile, match="no table of learning rates"):
-        read_rates("made_up")
+        read_rates(("made_up",))
 
 
 def test_a_rate_holds_for_its_base_task_budget_and_placement_alone():
