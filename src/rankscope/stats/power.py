@@ -26,6 +26,18 @@ def minimum_detectable_effect(
     return quantiles * math.sqrt(seed_sd**2 / n_seeds + item_var)
 
 
+def times_as_many(p: float, wanted_p: float, power: float = 0.8) -> float:
+    """How many times as much data would bring a two-sided p-value down to `wanted_p` with the given power.
+
+    Were the effect as large as it was seen, by the normal approximation: its quantile grows with the root of the data.
+    Raises BadInput unless both lie between 0 and 1.
+    """
+    if not 0 < p < 1 or not 0 < wanted_p < 1:
+        raise BadInput(f"Need p-values between 0 and 1, not {p} and {wanted_p}.")
+    seen, wanted = (float(stats.norm.isf(one / 2)) for one in (p, wanted_p))
+    return ((wanted + float(stats.norm.ppf(power))) / seen) ** 2
+
+
 def seeds_needed(
     contrast: float, seed_sd: float, item_var: float = 0.0, level: float = 0.95, power: float = 0.8
 ) -> int | None:

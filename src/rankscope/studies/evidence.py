@@ -15,7 +15,7 @@ from rankscope.rank.required import contrast_resolution
 from rankscope.stats.crossed import crossed_interval
 from rankscope.stats.holm import holm
 from rankscope.stats.interval import Interval
-from rankscope.stats.power import minimum_detectable_effect, seeds_needed
+from rankscope.stats.power import minimum_detectable_effect, seeds_needed, times_as_many
 from rankscope.stats.smallest_error import smallest_error
 
 DECIDED = ("supported", "refuted")
@@ -87,16 +87,27 @@ def corrected(cards: Sequence[ClaimCard]) -> tuple[ClaimCard, ...]:
 
 
 def _surviving(card: ClaimCard, p_holm: float, n_declared: int) -> ClaimCard:
-    if card.p_value is None:
+    p = card.p_value
+    if p is None:
         return card.override(n_declared=n_declared)
     card = card.override(p_holm=p_holm, n_declared=n_declared)
     if card.verdict not in DECIDED or p_holm <= ERROR:
         return card
     because = (
-        f"By its rule alone it would be {card.verdict} (p = {card.p_value:.2g}), but the study declares {n_declared} "
+        f"By its rule alone it would be {card.verdict} (p = {p:.2g}), but the study declares {n_declared} "
         f"claims, and after Holm's correction p = {p_holm:.2g} is above {ERROR:g}. {card.because}"
     )
-    return card.override(verdict="undecided", because=because)
+    return card.override(verdict="undecided", because=because, power=_holm_power(p, n_declared))
+
+
+def _holm_power(p: float, n_declared: int) -> str:
+    """What would have kept a verdict that the correction took."""
+    wanted = ERROR / n_declared
+    times = times_as_many(p, wanted)
+    return (
+        f"Whatever the other claims' values, it would stand with a p of {wanted:.2g} of its own. Were the effect as "
+        f"large as it was seen, about {times:.1f} times as many seeds would give that with 80 % power."
+    )
 
 
 def few_words(n_seeds: int) -> str:

@@ -5,7 +5,7 @@ from scipy import stats
 from rankscope.base.errors import BadInput
 from rankscope.stats.crossed import crossed_bootstrap, crossed_interval, crossed_moments
 from rankscope.stats.fieller import fieller
-from rankscope.stats.power import minimum_detectable_effect, seeds_needed
+from rankscope.stats.power import minimum_detectable_effect, seeds_needed, times_as_many
 from rankscope.stats.proportion import clopper_pearson, wilson
 
 
@@ -89,6 +89,13 @@ def test_shares_against_published_values():
     assert clopper_pearson(0, 10)[0] == wilson(0, 10)[0] == 0.0
     with pytest.raises(BadInput, match="share"):
         wilson(3, 2)
+
+
+@pytest.mark.parametrize(("p", "wanted"), [(0.05, 0.05), (0.03, 0.0125), (0.2, 0.01)])
+def test_so_many_times_the_data_reach_the_wanted_p_in_four_of_five_repeats(p: float, wanted: float):
+    """The same effect measured on t times the data has a quantile root t times as large, and a spread of 1."""
+    seen = stats.norm.isf(p / 2) * times_as_many(p, wanted) ** 0.5
+    assert stats.norm.sf(stats.norm.isf(wanted / 2) - seen) == pytest.approx(0.8)
 
 
 def test_seeds_needed_is_the_first_that_suffices():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rankscope.lm.bases import load_base
+from rankscope.rank.functional import k_grid
 from rankscope.rank.records import (
     CurvePoint,
     FunctionalRank,
@@ -378,3 +379,20 @@ def test_the_middle_level_on_all_maps_is_part_of_the_full_form_and_of_first_look
         cell for cell in cells(first_look.plan("full")) if "mode=matched" in cell.task and "shuffled" not in cell.task
     }
     assert matched <= forms[0]
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.1, 0.3])
+@pytest.mark.parametrize("need", [2.3, 10.7])
+def test_the_ratio_of_functional_ranks_holds_the_true_one_at_least_as_often_as_it_promises(need: float, spread: float):
+    """Seeds need ranks spread about their task's own, of which only the next budget that is tried is seen."""
+    tried, rng = np.array(k_grid(64), dtype=float), np.random.default_rng(0)
+    n_held, n_studies = 0, 200
+    for _ in range(n_studies):
+        centre_2 = np.exp(rng.uniform(-0.3, 0.3, 2)) * (need * 1.3, need)
+        need_2S = centre_2[:, None] * np.exp(spread * rng.standard_normal((2, 5)))
+        above_2S, most_2S = (tried[np.searchsorted(tried, need_2S) + shift] for shift in (-1, 0))
+        with np.errstate(divide="ignore"):
+            low_S, high_S = above_2S[0] / most_2S[1], most_2S[0] / above_2S[1]
+        found = seed_ratio(low_S, high_S, most_2S[0] / most_2S[1], 0.95)
+        n_held += (found.low or 0.0) <= centre_2[0] / centre_2[1] <= (found.high or np.inf)
+    assert n_held >= 0.95 * n_studies
