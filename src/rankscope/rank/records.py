@@ -155,6 +155,8 @@ class SkillFindings(Config):
     n_items: int
     budget: str
     """Such as `500 steps of 64 items, each seen once`."""
+    precision: str = ""
+    """Precision plan that it was trained in; empty in records of an earlier version."""
     chance: float | None
     """Chance level of the primary score."""
     chance_forced: float | None

@@ -382,9 +382,10 @@ def _taken(findings: StudyFindings) -> tuple[tuple[str, str], ...]:
     """Skills that an earlier run trained, and where that was, a row for each of those runs."""
     runs: dict[tuple[tuple[str, str], ...], list[str]] = {}
     for key, facts in findings.taken.items():
-        runs.setdefault(tuple(facts.items()), []).append(key.partition("/")[2])
+        mode, _, name = key.partition("/")
+        runs.setdefault(tuple(facts.items()), []).append(f"{name} · {mode}")
     told = [(dict(facts), "; ".join(names)) for facts, names in runs.items()]
-    shown = ("commit", "precision", "cpu", "torch")
+    shown = ("commit", "precision", "device", "cpu", "torch")
     return tuple(
         (f"taken from {facts['study']}", f"{names} ({', '.join(facts[name] for name in shown if name in facts)})")
         for facts, names in told

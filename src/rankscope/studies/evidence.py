@@ -106,7 +106,8 @@ def _holm_power(p: float, n_declared: int) -> str:
     times = times_as_many(p, wanted)
     return (
         f"Whatever the other claims' values, it would stand with a p of {wanted:.2g} of its own. Were the effect as "
-        f"large as it was seen, about {times:.1f} times as many seeds would give that with 80 % power."
+        f"large as it was seen, about {times:.1f} times as much data, seeds and items alike, would give that with 80 % "
+        "power (normal approximation)."
     )
 
 
@@ -116,9 +117,14 @@ def few_words(n_seeds: int) -> str:
 
 
 def confounded_words(skills: Iterable[SkillFindings]) -> str | None:
-    """That learning rates were not tuned, where they were not."""
+    """That learning rates were not tuned, or that precisions differ, where that is so."""
+    skills = tuple(skills)
     confounded = [skill.name for skill in skills if any("confounded" in flag for flag in skill.flags)]
-    return f"the learning rates of {' and '.join(confounded)} are confounded" if confounded else None
+    if confounded:
+        return f"the learning rates of {' and '.join(confounded)} are confounded"
+    if len({skill.precision for skill in skills if skill.precision}) > 1:
+        return f"{' and '.join(skill.name for skill in skills)} were trained in different precisions"
+    return None
 
 
 def improved_in_most(skill: SkillFindings, point: CurvePoint | None) -> bool:

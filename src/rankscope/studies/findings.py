@@ -106,12 +106,17 @@ def uses_chance(skill: SkillPlan) -> bool:
     return isinstance(task, TwinTask) and task.knobs.mode == "direct"
 
 
-def skill_findings(plan: StudyPlan, skill: SkillPlan, tables: SkillTables) -> SkillFindings:
-    """All findings on one skill; an arm that diverged in every seed is only named in the flags."""
+def skill_findings(
+    plan: StudyPlan, skill: SkillPlan, tables: SkillTables, then: SkillFindings | None = None
+) -> SkillFindings:
+    """All findings on one skill; an arm that diverged in every seed is only named in the flags.
+
+    `then`: what an earlier run found, where its weights are gone; spectra and convergence are as they were there.
+    """
     diverged = {arm.label: sum((arm.label, seed) not in tables.test for seed in skill.seeds) for arm in skill.arms}
     skill = _without_dead_arms(skill, tables)
     scores = scores_of(skill, tables, primary_column(skill))
-    unsettled = {arm.label: improving_seeds(skill, arm, tables, scores.seeds) for arm in skill.arms}
+    unsettled = _unsettled(skill, tables, scores.seeds) if then is None else _unsettled_then(then)
     column = primary_column(skill)
     chance = tables.base["chance"].cast(pl.Float64)
     return SkillFindings(
@@ -124,6 +129,7 @@ def skill_findings(plan: StudyPlan, skill: SkillPlan, tables: SkillTables) -> Sk
         n_seeds=len(scores.seeds),
         n_items=len(scores.base_N),
         budget=_budget_words(skill),
+        precision=plan.precision,
         chance=float(chance.mean()) if uses_chance(skill) else None,  # type: ignore[arg-type]
         chance_forced=None if chance.null_count() else float(chance.mean()),  # type: ignore[arg-type]
         shortcuts=shortcut_levels(skill),
@@ -135,7 +141,7 @@ def skill_findings(plan: StudyPlan, skill: SkillPlan, tables: SkillTables) -> Sk
         ),
         required=_required(skill, scores, unsettled),
         functional=tuple(_functional(skill, rank, q, tables, scores) for rank in skill.functional for q in SHARES),
-        spectral=tuple(_spectral(arm, tables, scores.seeds) for arm in skill.lora_arms),
+        spectral=then.spectral if then else tuple(_spectral(arm, tables, scores.seeds) for arm in skill.lora_arms),
         recovery=_recovery(skill, scores),
         flags=_flags(unsettled, diverged),
     )
@@ -175,6 +181,14 @@ def _base_scores(base: pl.DataFrame, primary: str) -> dict[str, float]:
     columns = ("exact_output", "answer_correct", "answer_given_trace", "forced_choice", "nats")
     means = {name: base[name].cast(pl.Float64).mean() for name in columns if name != primary}
     return {name: float(mean) for name, mean in means.items() if mean is not None}  # type: ignore[arg-type]
+
+
+def _unsettled(skill: SkillPlan, tables: SkillTables, seeds: tuple[int, ...]) -> dict[str, int]:
+    return {arm.label: improving_seeds(skill, arm, tables, seeds) for arm in skill.arms}
+
+
+def _unsettled_then(then: SkillFindings) -> dict[str, int]:
+    return {point.arm: point.not_converged_seeds for point in then.curve}
 
 
 def improving_seeds(skill: SkillPlan, arm: ArmSpec, tables: SkillTables, seeds: tuple[int, ...]) -> int:
@@ -293,7 +307,8 @@ def _functional(skill: SkillPlan, rank: int, q: float, tables: SkillTables, scor
     label = LoraSpec(rank=rank).label
     frames = [tables.truncation[label, seed] for seed in scores.seeds]
     column = primary_column(skill)
-    curves = {control: truncation_curve(frames, control, column) for control in skill.controls}
+    tried = set(frames[0]["control"].unique())  # an earlier run may have had fewer
+    curves = {control: truncation_curve(frames, control, column) for control in skill.controls if control in tried}
     n_items = curves["energy"].scores_SKN.shape[2]
     return functional_rank(label, curves, scores.reference_N[:n_items], q)
 

@@ -239,7 +239,10 @@ def same_task_twice(claim: RatioClaim, evidence: Evidence) -> Ratio | None:
     """The ratio of HashHop to itself with other seeds, which is 1 but for what seeds do; None where not repeated."""
     first = evidence.skill("matched", "HashHop, all maps")
     again = evidence.skill("control", "HashHop again, all maps")
-    return claim.measure(evidence, (first, again), LEVEL) if first and again else None
+    if first is None or again is None:
+        return None
+    why = confounded_words((first, again))
+    return Ratio(untold=why) if why else claim.measure(evidence, (first, again), LEVEL)
 
 
 def repeat_doubt(twice: Ratio | None, verdict: str) -> str:

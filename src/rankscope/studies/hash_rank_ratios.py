@@ -1,6 +1,6 @@
 """Ratios HashHop / HashChain of each kind of rank, with an interval at any level, or why there is none."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -73,7 +73,15 @@ def functional_ratio(_: Evidence, pair: Pair, level: float) -> Ratio:
     found = [largest_functional(skill) for skill in pair]
     if any(one is None or one.no_gain or 0 in one.by_seed for one in found):
         return Ratio(untold="an adapter without a gain")
+    if unpaired := _unpaired([one.by_seed for one in found if one is not None]):
+        return Ratio(untold=unpaired)
     return seed_ratio(*functional_ends(pair), level)
+
+
+def _unpaired(by_seed: Sequence[Sequence[float]]) -> str:
+    """That seeds can not be paired, as while a study runs whose other half was taken from an earlier one."""
+    counts = [len(values) for values in by_seed]
+    return "" if len(set(counts)) == 1 else f"measured over {counts[0]} and {counts[1]} seeds"
 
 
 def functional_ends(pair: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -91,6 +99,8 @@ def count_ratio(evidence: Evidence, pair: Pair, level: float) -> Ratio:
         return Ratio(untold=f"{COUNT} equals the nominal rank")
     if any(min(by_seed) <= 0 for _, by_seed in counts):
         return Ratio(untold="an adapter that is zero")
+    if unpaired := _unpaired([by_seed for _, by_seed in counts]):
+        return Ratio(untold=unpaired)
     if blind := count_blindness(evidence):
         return Ratio(untold=blind)
     planning_S, reasoning_S = (np.array(by_seed) for _, by_seed in counts)

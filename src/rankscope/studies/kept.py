@@ -1,12 +1,13 @@
 """Skills of a study that an earlier run's records already hold, so that a study grows without training twice.
 
-A skill is taken whole or not at all: every one of its trainings must have the key that the plan would give it, apart
-from the precision, and the base must score on the plan's test items what it scored then. Weights are not kept, so what
-follows from them (spectra, convergence) is taken as it was found.
+A skill is taken only where every one of its trainings has the key that the plan gives it, apart from the precision,
+and the base scores the plan's test items as it did then. Findings are made from the scores again; what follows from
+weights, which records do not keep (spectra, convergence), is taken as it was found.
 """
 
 import functools
-from collections.abc import Callable, Sequence
+import shutil
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,37 +19,78 @@ from rankscope.base.errors import BadFile, BadInput
 from rankscope.evals.score_table import SCHEMA
 from rankscope.rank.functional import k_grid
 from rankscope.rank.records import SkillFindings, read_findings
+from rankscope.runs.folder import is_finished, verify_finished
 from rankscope.runs.tables import read_table
-from rankscope.studies.findings import SkillTables
+from rankscope.studies.findings import SkillTables, skill_findings
 from rankscope.studies.page import FINDINGS
 from rankscope.studies.plan import SkillPlan, StudyPlan
-from rankscope.studies.stages import CELLS, SCORES, TRUNCATION
+from rankscope.studies.progress import say
+from rankscope.studies.stages import CELLS, SCORES, TRUNCATION, Sitting, base_tables
 from rankscope.train.cell import Cell, LoraSpec
 from rankscope.train.materials import MaterialStore
 
+TAKEN = "taken"
+"""Folder of a run that keeps the records it took skills from, so that it goes on without their source."""
 MOST_OFF = 1e-3
 """Nats by which the base may score an item differently than it is kept: log-probabilities are rounded to 1e-4."""
-_CELLS = {"cell": pl.String, "mode": pl.String, "skill": pl.String, "arm": pl.String, "seed": pl.Int64}
+_CELLS = {
+    **dict.fromkeys(("cell", "mode", "skill", "arm"), pl.String),
+    "seed": pl.Int64,
+    "lr": pl.Float64,
+    "diverged": pl.Boolean,
+}
+_CUTS = {name: dtype for name, dtype in SCHEMA.items() if name not in ("split", "step")} | {
+    "control": pl.String,
+    "k": pl.Int32,
+    "draw": pl.Int32,
+}
 KeyOf = Callable[[Cell], str]
 
 
 @dataclass(frozen=True)
 class Kept:
-    """One skill as an earlier run found it."""
+    """One skill as an earlier run left it."""
 
-    found: SkillFindings
+    then: SkillFindings
+    """What was found there; of it only spectra and convergence are used."""
     tables: SkillTables
     """Without convergence and folders, which are not kept."""
     rows: pl.DataFrame
-    """Its trainings, as `cells.parquet` has them."""
+    """Its trainings, as `cells.parquet` has them; all of one precision."""
     facts: dict[str, str]
     """Study, commit, precision and machine of that run."""
 
+    @property
+    def words(self) -> str:
+        """Which run, in a few words."""
+        return f"{self.facts['study']} (commit {self.facts.get('commit', 'unknown')}, {self.precision})"
 
-def kept_skills(plan: StudyPlan, folders: Sequence[Path]) -> dict[str, Kept]:
-    """Skill -> what the first of the folders that has it holds; each folder is a run folder, or one kept like it.
+    @property
+    def command(self) -> str:
+        """What trains it again."""
+        return f"rankscope study {self.facts['study']} --precision '{self.precision}'"
 
-    Raises: BadFile for a folder without records; BadInput for an unfinished run, or one that has nothing of this plan.
+    @property
+    def precision(self) -> str:
+        """What it was trained in."""
+        return str(self.rows["precision"][0])
+
+    def findings(self, plan: StudyPlan, skill: SkillPlan) -> SkillFindings:
+        """Made from its scores as if it had been trained here, with a flag that says where it was."""
+        found = skill_findings(plan.override(precision=self.precision), skill, self.tables, self.then)
+        cut = {point.control for one in found.functional for point in one.curve}
+        lacks = [control for control in skill.controls if skill.functional and control not in cut]
+        without = f", without the truncations {', '.join(lacks)}" if lacks else ""
+        return found.override(flags=(*found.flags, f"taken from an earlier run: {self.words}{without}"))
+
+
+def kept_skills(plan: StudyPlan, folder: Path, taken_from: Sequence[Path]) -> dict[str, Kept]:
+    """Skill -> what the first of the earlier runs that has it holds.
+
+    Those runs are the ones that the run folder has copies of, else `taken_from`: run folders, or kept like them. Says
+    what is taken, and why what goes by the same name is not.
+    Raises: BadFile for a folder without records, or with damaged ones; BadInput for an unfinished run, or one that has
+    nothing of this plan.
     """
     store = MaterialStore("cpu")
 
@@ -57,26 +99,48 @@ def kept_skills(plan: StudyPlan, folders: Sequence[Path]) -> dict[str, Kept]:
         return store.of(cell).key
 
     kept: dict[str, Kept] = {}
-    for folder in folders:
-        records = _Records.read(folder)
+    for source in sorted((folder / TAKEN).glob("*")) or taken_from:
+        records = _Records.read(source)
         tried = {skill.key: records.take(plan, skill, key_of) for skill in plan.skills if skill.key not in kept}
-        kept |= {key: one for key, one in tried.items() if isinstance(one, Kept)}
-        if not any(isinstance(one, Kept) for one in tried.values()):
-            why = "; ".join(f"{key}: {one}" for key, one in tried.items()) or "other folders have all of it"
-            raise BadInput(f"{folder} holds no skill of {plan.study} ({why}). Leave it out.")
+        taken = {key: one for key, one in tried.items() if isinstance(one, Kept)}
+        refused = {key: one for key, one in tried.items() if isinstance(one, str) and key in records.found}
+        if not taken:
+            why = "; ".join(f"{key}: {one}" for key, one in refused.items()) or "none of that name, or taken already"
+            raise BadInput(f"{source} holds no skill that {plan.study} could take ({why}). Leave it out of --from.")
+        for words in dict.fromkeys(one.words for one in taken.values()):
+            say(f"Taken from {words}: {'; '.join(key for key, one in taken.items() if one.words == words)}")
+        for key, why in refused.items():
+            say(f"Not taken, {key}: {why}")
+        kept |= taken
     return kept
 
 
-def check_items(skill: SkillPlan, kept: Kept, base: pl.DataFrame) -> None:
-    """Raises BadInput unless the base scores the plan's test items as it did in the run that the skill is from."""
-    was, now = kept.tables.base, base
-    same = len(was) == len(now) and bool((was["item"] == now["item"]).all())
-    off = np.abs(was["nats"].to_numpy() - now["nats"].to_numpy()).max() if same else np.inf
-    if off > MOST_OFF:
-        raise BadInput(
-            f"The base does not score the test items of {skill.key} as in {facts_words(kept.facts)}: they are other "
-            "items, or kept by another version. Run the study without that folder."
-        )
+def keep_records(folder: Path, taken_from: Sequence[Path]) -> None:
+    """Copies the records that skills are taken from into the run folder, once."""
+    if (folder / TAKEN).exists():
+        return
+    half = folder / f"{TAKEN}.tmp"
+    shutil.rmtree(half, ignore_errors=True)
+    for n, source in enumerate(taken_from):
+        for name in (FINDINGS, CELLS, SCORES, TRUNCATION):
+            if (source / name).exists():
+                (half / f"{n:02}" / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(source / name, half / f"{n:02}" / name)
+    half.rename(folder / TAKEN)
+
+
+def check_items(plan: StudyPlan, kept: Mapping[str, Kept], sitting: Sitting) -> None:
+    """Raises BadInput unless the base scores the test items of every skill taken as it did in the run it is from."""
+    taken = plan.override(skills=[skill.model_dump() for skill in plan.skills if skill.key in kept])
+    for key, now in base_tables(taken, sitting).items():
+        was = kept[key].tables.base
+        same = len(was) == len(now) and bool((was["item"] == now["item"]).all())
+        off = np.abs(was["nats"].to_numpy() - now["nats"].to_numpy()).max() if same else np.inf
+        if not off <= MOST_OFF:
+            raise BadInput(
+                f"The base does not score the test items of {key} as in {kept[key].words}: they are other items, or "
+                "kept by another version. Run the study without that folder, in a new run folder (--out)."
+            )
 
 
 @dataclass(frozen=True)
@@ -95,95 +159,90 @@ class _Records:
         findings = read_findings(folder / FINDINGS)
         if findings.partial:
             raise BadInput(f"{folder} holds {findings.partial}. Let it finish first; the same command goes on.")
+        if is_finished(folder):
+            verify_finished(folder)
         own = {"study": findings.study, **findings.provenance}
         cells = read_table(folder / CELLS, _CELLS)
         if "precision" not in cells.columns:  # as before runs could be joined, when each had one
             cells = cells.with_columns(pl.lit(own.get("precision", "fp32")).alias("precision"))
-        cuts = folder / TRUNCATION
         return cls(
             folder,
             cells,
             read_table(folder / SCORES, SCHEMA | {"skill": pl.String}),
-            read_table(cuts, {"cell": pl.String, "control": pl.String}) if cuts.exists() else None,
+            read_table(folder / TRUNCATION, _CUTS) if (folder / TRUNCATION).exists() else None,
             {skill.key: skill for skill in findings.skills},
             {skill.key: findings.taken.get(skill.key, own) for skill in findings.skills},
         )
 
     def take(self, plan: StudyPlan, skill: SkillPlan, key_of: KeyOf) -> Kept | str:
         """The skill, or why it can not be taken."""
-        found = self.found.get(skill.key)
-        if found is None:
+        then = self.found.get(skill.key)
+        if then is None:
             return "not there"
         rows = self.cells.filter(pl.concat_str("mode", "skill", separator="/") == skill.key)
-        if why := _unlike(plan, skill, found, rows, key_of):
-            return why
-        if why := _other_cuts(skill, found):
-            return why
+        why = _unlike(skill, then) or _other_cuts(skill, then) or _other_cells(plan, skill, rows, key_of)
+        return why or Kept(then, self._tables(skill, rows), rows, self.facts[skill.key])
+
+    def _tables(self, skill: SkillPlan, rows: pl.DataFrame) -> SkillTables:
         sound = rows.filter(~pl.col("diverged")).to_dicts()
-        scores = self.scores.filter(pl.col("skill") == skill.key).drop("skill").partition_by("cell", as_dict=True)
-        cuts = {} if self.cuts is None else self.cuts.unique(maintain_order=True).partition_by("cell", as_dict=True)
-        if missing := [row["cell"] for row in sound if (row["cell"],) not in scores]:
-            raise BadFile(f"{self.folder / SCORES} lacks {', '.join(missing)}, which {CELLS} names. Restore it.")
-        tables = SkillTables(
-            base=scores["base",],
-            test={_place(row): scores[row["cell"],] for row in sound},
+        mine = self.scores.filter(pl.col("skill") == skill.key).drop("skill")
+        scores = {str(key): frame for (key,), frame in mine.partition_by("cell", as_dict=True).items()}
+        for name in ("base", *(row["cell"] for row in sound)):
+            if name not in scores or len(scores[name]) != skill.n_test:
+                raise BadFile(f"{self.folder / SCORES} lacks scores of {name}, which {CELLS} names. Restore it.")
+        return SkillTables(
+            base=scores["base"],
+            test={_place(row): scores[row["cell"]] for row in sound},
             convergence={},
-            truncation={_place(row): cuts[row["cell"],] for row in sound if (row["cell"],) in cuts},
+            truncation={_place(row): cut for row in sound if not (cut := self._cuts_of(row["cell"])).is_empty()},
             folders={},
             keys={_place(row): row["cell"] for row in sound},
         )
-        facts = self.facts[skill.key]
-        flags = (*(flag for flag in found.flags if not flag.startswith(TAKEN)), *_flags(skill, found, facts))
-        return Kept(found.override(flags=flags), tables, rows, facts)
 
-
-TAKEN = "taken from an earlier run"
+    def _cuts_of(self, cell: str) -> pl.DataFrame:
+        if self.cuts is None:
+            return pl.DataFrame()
+        return self.cuts.filter(pl.col("cell") == cell).unique(maintain_order=True)
 
 
 def _place(row: dict[str, Any]) -> tuple[str, int]:
     return row["arm"], row["seed"]
 
 
-def _unlike(plan: StudyPlan, skill: SkillPlan, found: SkillFindings, rows: pl.DataFrame, key_of: KeyOf) -> str:
-    """Why the skill found there is not the plan's; empty where it is."""
+def _unlike(skill: SkillPlan, then: SkillFindings) -> str:
+    """Why a skill can not be taken whatever its trainings; empty where it can."""
     if skill.mode in ("planted", "relabel") or skill.read:
-        return "its findings need weights, which records do not keep"
-    if found.scored_as != skill.scored_as or found.n_items != skill.n_test:
-        return f"scored on {found.n_items} items of {found.scored_as or found.task} there, {skill.n_test} here"
-    have = {_place(row): row for row in rows.to_dicts()}
-    wanted = {(arm.label, seed): plan.cell(skill, arm, seed) for arm in skill.arms for seed in skill.seeds}
-    if set(have) != set(wanted):
-        return f"{len(have)} trainings there, {len(wanted)} here, of other arms or seeds"
-    for (label, seed), cell in wanted.items():
-        row = have[label, seed]
-        if key_of(cell.override(precision=row["precision"])) != row["cell"]:
-            return f"{label} of seed {seed} was trained otherwise (learning rate {row['lr']:g} there, {_lr(cell)} here)"
+        return "what is asked of it needs weights, which records do not keep"
+    if then.scored_as != skill.scored_as or then.n_items != skill.n_test:
+        return f"scored on {then.n_items} items of {then.scored_as or then.task} there, on {skill.n_test} here"
     return ""
 
 
-def _other_cuts(skill: SkillPlan, found: SkillFindings) -> str:
-    """Why the functional ranks found there are not those that the plan asks for; empty where they are."""
+def _other_cuts(skill: SkillPlan, then: SkillFindings) -> str:
+    """Why the truncations there are not those that the plan asks for; empty where they are."""
     for rank in skill.functional:
-        mine = [one for one in found.functional if one.arm == LoraSpec(rank=rank).label]
+        mine = [one for one in then.functional if one.arm == LoraSpec(rank=rank).label]
         cuts = [point for one in mine for point in one.curve if point.control == "energy"]
         n_items = {point.score.n_items for point in cuts}
         if {point.k for point in cuts} != {*k_grid(rank)} or n_items != {min(skill.n_truncation, skill.n_test)}:
-            return f"adapters of rank {rank} were not cut there, or to other budgets or on other items"
+            return f"adapters of rank {rank} were not cut there, or to other budgets, or scored on other items"
     return ""
 
 
-def _lr(cell: Cell) -> str:
-    return f"{cell.optimiser.lr:g}"
-
-
-def _flags(skill: SkillPlan, found: SkillFindings, facts: dict[str, str]) -> tuple[str, ...]:
-    """Where it comes from, and which controls of its truncations were not taken there."""
-    taken = {point.control for one in found.functional for point in one.curve}
-    lacks = [control for control in skill.controls if control not in taken] if skill.functional else []
-    without = f", without the truncations {', '.join(lacks)}" if lacks else ""
-    return (f"{TAKEN}: {facts_words(facts)}{without}",)
-
-
-def facts_words(facts: dict[str, str]) -> str:
-    """Which run, in a few words."""
-    return f"{facts['study']} (commit {facts.get('commit', 'unknown')}, {facts.get('precision', 'fp32')})"
+def _other_cells(plan: StudyPlan, skill: SkillPlan, rows: pl.DataFrame, key_of: KeyOf) -> str:
+    """Why the trainings there are not the plan's; empty where they are."""
+    have = {_place(row): row for row in rows.to_dicts()}
+    wanted = {(arm.label, seed): plan.cell(skill, arm, seed) for seed in skill.seeds for arm in skill.arms}
+    if set(have) != set(wanted):
+        return f"{len(have)} trainings there and {len(wanted)} here, of other arms or seeds"
+    if rows["precision"].n_unique() > 1:
+        return "trained in several precisions"
+    for (label, seed), cell in wanted.items():
+        row = have[label, seed]
+        if key_of(cell.override(precision=row["precision"])) != row["cell"]:
+            there, here = f"{row['lr']:g}", f"{cell.optimiser.lr:g}"
+            how = (
+                f"learning rate {there} there, {here} here" if there != here else "other items, base, budget or version"
+            )
+            return f"{label} of seed {seed} was trained otherwise ({how})"
+    return ""

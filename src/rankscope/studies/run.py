@@ -1,7 +1,7 @@
 """Runs a study: open the run folder, train, score, find, report. Stopped anywhere, the same call goes on."""
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from rankscope.base.device import resolve_device
@@ -28,7 +28,7 @@ from rankscope.studies.evidence import corrected
 from rankscope.studies.findings import SkillTables, evidence_of, skill_findings
 from rankscope.studies.hash_paper import HashPaperPlan
 from rankscope.studies.hash_paper_run import run_hash_paper
-from rankscope.studies.kept import Kept, check_items, facts_words, kept_skills
+from rankscope.studies.kept import Kept, check_items, keep_records, kept_skills
 from rankscope.studies.oracle import Oracle
 from rankscope.studies.page import FINDINGS, REPORT, RESULTS, write_page
 from rankscope.studies.plan import SkillPlan, StudyPlan
@@ -68,7 +68,8 @@ def run_study(
 
     `workers` 0 fills the cores. `precision` `auto` is what is fastest here, frozen when the folder is first opened.
     Skills that the records of finished runs in `taken_from` hold are taken from there, whatever their precision; only
-    the others are trained. A finished study is verified and returned as it is.
+    the others are trained. It counts when the run folder is first opened, which keeps a copy of them.
+    A finished study is verified and returned as it is.
     Raises UnknownName for a study that does not exist, RunLocked when another process is in the folder, BadInput where
     nothing can be taken from a folder of `taken_from`.
     """
@@ -77,20 +78,22 @@ def run_study(
     if isinstance(plan, HashPaperPlan):
         if precision not in (AUTO, "fp32"):
             raise BadInput(f"{plan.study} trains in fp32, as the paper does, not {precision!r}.")
-        if taken_from:
-            raise BadInput(f"{plan.study} keeps no records of skills, so nothing can be taken from an earlier run.")
+        _refuse_taking(plan.study, taken_from)
         return run_hash_paper(plan, folder, workers, device)
+    if not plan.tuned_by:
+        _refuse_taking(plan.study, taken_from)
     plan = plan.override(precision=_precision(plan, folder, precision, device))
-    kept = kept_skills(plan, taken_from)
-    taken = {"taken": {key: facts_words(one.facts) for key, one in kept.items()}} if kept else {}
+    kept = kept_skills(plan, folder, taken_from)
+    taken = {"taken": {key: one.words for key, one in kept.items()}} if kept else {}
     with RunFolder.open(folder, plan.model_dump(mode="json") | taken, kind="study") as run:
         if run.finished:
             verify_finished(folder)
             say(f"{plan.study} is finished already; nothing to do.")
             return folder
         sitting = Sitting(folder, device, workers)
-        for key, one in kept.items():
-            say(f"{key}: taken from {facts_words(one.facts)}")
+        if kept:
+            keep_records(folder, taken_from)
+            check_items(plan, kept, sitting)
         cells = [cell for *_, cell in plan.without(kept).cells()]
         if cells and not any((folder / "cells").glob("*/done.json")):
             tell_cost(cells, sitting)
@@ -100,6 +103,13 @@ def run_study(
             run_tuning(plan, sitting)
         run.finish()
     return folder
+
+
+def _refuse_taking(study: str, taken_from: Sequence[Path]) -> None:
+    if taken_from:
+        raise BadInput(
+            f"{study} makes no findings on skills, so it can take none from an earlier run. Leave out --from."
+        )
 
 
 def _run_by_seed(plan: StudyPlan, kept: Mapping[str, Kept], sitting: Sitting) -> None:
@@ -138,7 +148,6 @@ def _conclude(
     tables = {skill.key: read_tables(skill, trained, folder, tags[skill.key]) for skill in plan.skills}
     for skill in plan.skills:
         if skill.key in kept:
-            check_items(skill, kept[skill.key], tables[skill.key].base)
             tables[skill.key] = kept[skill.key].tables
     write_records(trained, [one.rows for one in kept.values()], tables, folder)
     base = load_base(plan.base)
@@ -146,8 +155,8 @@ def _conclude(
         sitting.device,
         plan.precision,
         time_s,
-        executor=", ".join(sorted({one.executor for one in trained})) or "none",
-        **{"threads per worker": ", ".join(sorted({threads_of(one) for one in trained}))},
+        executor=", ".join(sorted({one.executor for one in trained})) or "none, all was taken from earlier runs",
+        **({"threads per worker": ", ".join(sorted({threads_of(one) for one in trained}))} if trained else {}),
     )
     findings = study_findings(plan, base, tables, provenance, folder, kept)
     write_findings(folder / FINDINGS, findings.override(partial=partial))
@@ -194,7 +203,7 @@ def study_findings(
         nulls=null_tests(plan.simulated) if plan.simulated else (),
         estimators=estimators,
         rate_maps=_rate_maps(table, base, plan, found),
-        reproduce=_reproduce(plan, command),
+        reproduce=_reproduce(plan, command, kept.values()),
         provenance=provenance,
         taken={key: one.facts for key, one in kept.items()},
     )
@@ -210,9 +219,7 @@ def _findings_of(
     table: RateTable | None,
     kept: Mapping[str, Kept],
 ) -> SkillFindings:
-    if skill.key in kept:
-        return kept[skill.key].found
-    one = skill_findings(plan, skill, tables[skill.key])
+    one = kept[skill.key].findings(plan, skill) if skill.key in kept else skill_findings(plan, skill, tables[skill.key])
     return one.override(flags=(*one.flags, *rate_flags(table, base, skill, plan.rates)))
 
 
@@ -275,9 +282,10 @@ def committed_calibration() -> tuple[tuple[CalibrationRow, ...], str | None]:
     return (read_findings(path).calibration, "docs/results/calibration") if path.exists() else ((), None)
 
 
-def _reproduce(plan: StudyPlan, command: str) -> dict[str, str]:
+def _reproduce(plan: StudyPlan, command: str, kept: Iterable[Kept]) -> dict[str, str]:
     return {
         "this study": command,
+        **{f"what was taken from {one.facts['study']}": one.command for one in kept},
         "this page from its records": "rankscope report RUN_FOLDER",
         **(
             {"learning rates": "; ".join(f"rankscope study {tuning}" for tuning in plan.tuned_by)}

@@ -129,9 +129,22 @@ def skill_tags(plan: StudyPlan) -> dict[str, str]:
 def score_jobs(plan: StudyPlan, trained: Sequence[Trained], folder: Path, tags: dict[str, str]) -> list[ScoreJob]:
     """Every table that the plan's findings need, the long ones first."""
     jobs = [cell_job(one, kind, folder, tags[one.skill.key]) for one in trained for kind in _kinds(one)]
-    base_jobs = [ScoreJob("base", skill, _table(folder, tags[skill.key], "base", "base")) for skill in plan.skills]
-    once = {job.out: job for job in (*jobs, *base_jobs)}  # skills that share a training share its tables
+    once = {
+        job.out: job for job in (*jobs, *_base_jobs(plan, folder, tags))
+    }  # skills that share a training share its tables
     return sorted(once.values(), key=lambda job: job.kind != "truncation")
+
+
+def _base_jobs(plan: StudyPlan, folder: Path, tags: dict[str, str]) -> list[ScoreJob]:
+    return [ScoreJob("base", skill, _table(folder, tags[skill.key], "base", "base")) for skill in plan.skills]
+
+
+def base_tables(plan: StudyPlan, sitting: Sitting) -> dict[str, pl.DataFrame]:
+    """Scores of the base on every skill's items, written where they are not there yet."""
+    tags = skill_tags(plan)
+    jobs = _base_jobs(plan, sitting.folder, tags)
+    write_tables(plan, jobs, sitting)
+    return {job.skill.key: read_table(job.out, SCHEMA) for job in jobs}
 
 
 def cell_job(one: Trained, kind: ScoreKind, folder: Path, tag: str) -> ScoreJob:
@@ -210,16 +223,16 @@ def write_records(
     no mean that is shown and makes the files a third as large.
     """
     cells = [pl.DataFrame(_cell_rows(trained), infer_schema_length=None)] if trained else []
-    write_table(folder / CELLS, pl.concat([*cells, *kept], how="diagonal"))
+    write_table(folder / CELLS, pl.concat([*cells, *kept], how="diagonal_relaxed"))
     scores = [
         frame.with_columns(pl.lit(key).alias("skill"))
         for key, found in tables.items()
         for frame in (found.base, *found.test.values())
     ]
-    write_table(folder / SCORES, _rounded(pl.concat(scores)))
+    write_table(folder / SCORES, _rounded(pl.concat(scores, how="diagonal")))
     cuts = [frame for found in tables.values() for frame in found.truncation.values()]
     if cuts:
-        write_table(folder / TRUNCATION, _rounded(pl.concat(cuts)))
+        write_table(folder / TRUNCATION, _rounded(pl.concat(cuts, how="diagonal")))
     read = [frame for found in tables.values() for frame in found.roles.values()]
     if read:
         write_table(folder / ROLES, pl.concat(read))

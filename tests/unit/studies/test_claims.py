@@ -211,7 +211,7 @@ def test_a_verdict_holds_only_if_it_survives_holm():
     )
     assert weak.because.endswith("So.")
     assert weak.power.startswith("Whatever the other claims' values, it would stand with a p of 0.013 of its own.")
-    assert "about 2.4 times as many seeds" in weak.power
+    assert "about 2.4 times as much data, seeds and items alike," in weak.power
     assert strong.power == open_.power == ""
     assert (open_.verdict, open_.p_holm, open_.because) == ("undecided", pytest.approx(0.4), "So.")
     assert (untold.verdict, untold.p_holm, untold.n_declared) == ("x", None, 4)

@@ -367,18 +367,37 @@ def test_every_arm_has_a_tuned_home_of_the_same_budget():
             assert {(one.tuned_as or one.task, one.budget, arm) for arm in one.arms} <= tuned, one.key
 
 
+def test_twins_of_other_seeds_or_precisions_are_not_compared():
+    fewer = twins({}, HALF)
+    fewer[1] = skill("HashChain, c_proj", **HALF | {"uses": (8, 8), "counts": (14.0, 15.0), "n_seeds": 2})
+    found = cards([*fewer, null()])
+    assert "c_proj can not be told (measured over 5 and 2 seeds)" in found[FUNCTIONAL].because
+    assert "c_proj can not be told (measured over 5 and 2 seeds)" in found[COUNT].because
+    mixed = twins({}, HALF)
+    mixed[0], mixed[1] = mixed[0].override(precision="fp32"), mixed[1].override(precision="bf16")
+    for card in cards([*mixed, null()])[:LOW_RANK]:
+        assert "HashHop, c_proj and HashChain, c_proj were trained in different precisions" in card.because
+    again = skill("HashHop again, all maps", "control").override(precision="bf16")
+    first, *others = (one.override(precision="fp32") for one in twins({}, HALF))
+    told = cards([first, *others, null(), again])[FUNCTIONAL]
+    assert told.verdict == "undecided"
+    assert "The same task twice, all maps: can not be told (HashHop, all maps and HashHop again" in told.because
+
+
 def test_the_middle_level_on_all_maps_is_part_of_the_full_form_and_of_first_look():
     """So that trainings of one go on to the next: they are the same cells wherever rates agree."""
 
     def cells(study: StudyPlan) -> set[Cell]:
         return {cell.override(optimiser=OptimiserSpec(lr=1e-3).model_dump()) for *_, cell in study.cells()}
 
-    forms = [cells(hash_rank.plan(form)) for form in ("all_maps", "c_proj", "placements", "full")]
+    plans = [hash_rank.plan(form) for form in ("all_maps", "c_proj", "placements", "full")]
+    forms = [{cell for *_, cell in plan.cells()} for plan in plans]
     assert all(part < next_one for part, next_one in itertools.pairwise(forms))
+    assert all({*part.skills} < {*next_one.skills} for part, next_one in itertools.pairwise(plans))
     matched = {
         cell for cell in cells(first_look.plan("full")) if "mode=matched" in cell.task and "shuffled" not in cell.task
     }
-    assert matched <= forms[0]
+    assert matched <= cells(plans[0])
 
 
 @pytest.mark.parametrize("spread", [0.0, 0.1, 0.3])
