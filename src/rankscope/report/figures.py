@@ -32,7 +32,7 @@ TINTS = {
 PALETTE = ("c1", "c2", "c3", "c4", "c5", "c6")
 CONTROLS: dict[str, Key] = {
     "energy": Key("best k (energy)", "c1", "", "circle"),
-    "sensitivity": Key("best k (sensitivity)", "c3", "6 3", "triangle"),
+    "sensitivity": Key("k by sensitivity", "c3", "6 3", "triangle"),
     "global": Key("best, global budget", "c4", "2 2", "diamond"),
     "rescaled": Key("best k, norm restored", "c2", "8 3 2 3", "square"),
     "random": Key("random k", "muted", "4 4", "line"),
@@ -203,7 +203,7 @@ def truncation_layers(skill: SkillFindings, functional: FunctionalRank) -> list[
     y = score_axis((0.0, 1.0) if is_share(skill) else (min(values) - room, max(values) + room), is_share(skill))
     last = max(1.0, *(point.k for point in functional.curve))
     ticks = [0, *itertools.takewhile(lambda k: k <= last, (2**i for i in range(20)))]
-    axis = {"title": "directions kept per site, k", "values": ticks, "grid": False, "format": "~g"}
+    axis = {"title": "directions kept per site, k", "values": ticks, "grid": False, "format": "d"}
     scale = {"type": "symlog", "constant": 1, "domain": [0, last], "nice": False}
     x = {"field": "k", "type": "quantitative", "scale": scale, "axis": axis}
     present = [name for name in reversed(CONTROLS) if any(p.control == name for p in functional.curve)]

@@ -171,9 +171,9 @@ def listing(words: list[str]) -> str:
     return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
 
 
-def size_text(skill: SkillFindings) -> str:
-    """Seeds and items of a skill."""
-    return f"{plural(skill.n_seeds, 'seed')} × {plural(skill.n_items, 'item')}"
+def size_text(skill: SkillFindings, n_items: int = 0) -> str:
+    """Seeds and items of a skill, or of what was scored on `n_items` of its items alone."""
+    return f"{plural(skill.n_seeds, 'seed')} × {plural(n_items or skill.n_items, 'item')}"
 
 
 def skill_label(skill: SkillFindings) -> str:

@@ -17,7 +17,7 @@ PINNED = {
     "report": "RUN_FOLDER --out",
     "steer": "ADAPTER --base --task --direction --factor --push --items --device --json",
     "studies": "--json",
-    "study": "NAME --out --workers --device --precision",
+    "study": "NAME --out --workers --device --precision --from",
     "task check": "NAME --n --seed --json",
     "task export": "NAME --out --n --split --seed",
     "task list": "--json",

@@ -1,11 +1,12 @@
 import re
+from pathlib import Path
 
 import pytest
 
 from rankscope.base.errors import BadFile
-from rankscope.rank.records import write_findings
+from rankscope.rank.records import read_findings, write_findings
 from rankscope.report.notebook import findings_html
-from rankscope.report.page import render, write_report
+from rankscope.report.page import render, truncation_panel, write_report
 
 ORDER = [
     *("answer", "claims", "scores", "ranks", "truncation"),
@@ -102,3 +103,11 @@ def test_notebook_summary_shows_answer_sets_and_size(made_up):
     text = findings_html(made_up.example())
     assert "[8, 16] (underpowered)" in text
     assert "3 seeds × 400 items" in text
+
+
+def test_a_truncation_says_how_many_items_it_was_scored_on_and_names_its_budgets():
+    found = read_findings(Path(__file__).parents[3] / "docs/results/hash_rank/records/findings.json")
+    skill = next(one for one in found.skills if one.functional)
+    panel = truncation_panel(skill, skill.functional[0])
+    assert (skill.n_items, "5 seeds × 150 items" in panel.subtitle) == (500, True)
+    assert all(f">{k}<" in panel.svg for k in (0, 1, 2, 4, 8, 16, 32, 64))
