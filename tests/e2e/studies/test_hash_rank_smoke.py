@@ -1,4 +1,4 @@
-"""hash_rank:smoke whole, and a study of two seeds stopped after the first, read as partial, and finished."""
+"""hash_rank:smoke whole, taken from its own records, and a grown study stopped after a seed, read, and finished."""
 
 import shutil
 from collections.abc import Iterator
@@ -123,33 +123,7 @@ def two_seeds(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     return "hash_rank:smoke"
 
 
-def test_whole_seeds_can_be_read_before_the_study_is_finished(
-    two_seeds: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    run, real = tmp_path / "run", run_module.train_stage
-
-    def stops(plan: StudyPlan, sitting: object, label: str) -> object:
-        if plan.n_seeds == 2:
-            raise Stopped
-        return real(plan, sitting, label)
-
-    monkeypatch.setattr(run_module, "train_stage", stops)
-    with pytest.raises(Stopped):
-        run_module.run_study(two_seeds, run, workers=1, device="cpu")
-    found = read_findings(run / FINDINGS)
-    assert (found.partial, {skill.n_seeds for skill in found.skills}) == ("1 of 2 seeds", {1})
-    (run / REPORT).unlink()
-    assert "Partial: 1 of 2 seeds are finished" in rewrite_page(run).read_text()
-    assert not is_finished(run)
-    monkeypatch.setattr(run_module, "train_stage", real)
-    run_module.run_study(two_seeds, run, workers=1, device="cpu")
-    found = read_findings(run / FINDINGS)
-    assert (found.partial, {skill.n_seeds for skill in found.skills}) == ("", {2})
-    assert "Partial:" not in (run / REPORT).read_text()
-    verify_finished(run)
-
-
-def test_a_grown_study_goes_on_without_what_it_was_grown_from(
+def test_a_grown_study_is_read_while_it_runs_and_goes_on_without_what_it_was_grown_from(
     two_seeds: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     both, real = catalog.STUDIES["hash_rank"].plan("smoke"), run_module.train_stage
@@ -170,12 +144,16 @@ def test_a_grown_study_goes_on_without_what_it_was_grown_from(
     found = read_findings(run / FINDINGS)
     assert (found.partial, [skill.n_seeds for skill in found.skills]) == ("1 of 2 seeds", [2, 1])
     assert [skill.precision.partition(" ")[0] for skill in found.skills] == ["fp32", "products=bf16"]
+    (run / REPORT).unlink()
+    assert "Partial: 1 of 2 seeds are finished" in rewrite_page(run).read_text()
+    assert not is_finished(run)
     shutil.rmtree(source)
     monkeypatch.setattr(run_module, "train_stage", real)
     for _ in range(2):
         run_module.run_study(two_seeds, run, workers=1, device="cpu", precision="bf16")
     found = read_findings(run / FINDINGS)
     assert (found.partial, [skill.n_seeds for skill in found.skills]) == ("", [2, 2])
+    assert "Partial:" not in (run / REPORT).read_text()
     assert pl.read_parquet(run / CELLS).group_by("precision").len().height == 2
     assert "--precision 'fp32'" in found.reproduce["what was taken from hash_rank:smoke"]
     verify_finished(run)
