@@ -30,6 +30,8 @@ RECORDS = "records"
 """Folder of a run that holds what its findings follow from."""
 CELLS, SCORES, TRUNCATION, ROLES = (f"{RECORDS}/{name}.parquet" for name in ("cells", "scores", "truncation", "roles"))
 _WORTH_SAYING_S = 60.0
+_WORTH_TIMING_STEPS = 40
+"""Trainings of fewer steps (mean) are over about as soon as their steps have been timed."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,8 @@ class Sitting:
 
 def tell_cost(cells: Sequence[Cell], sitting: Sitting) -> None:
     """Says how the cells will be trained and about how long it will take, from a few real steps of each shape."""
+    if sum(cell.budget.n_steps for cell in cells) < _WORTH_TIMING_STEPS * len(cells):
+        return
     work = sitting.executor.plan(cells)
     total_s = sitting.executor.estimate_seconds(work) * SCORING_SHARE
     if total_s > _WORTH_SAYING_S:
