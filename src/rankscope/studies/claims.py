@@ -7,9 +7,9 @@ from rankscope.studies.evidence import (
     MIN_SEEDS,
     STUCK,
     Evidence,
-    confounded_words,
     few_words,
     improved_in_most,
+    incomparable_words,
     p_value_of,
     sets_power,
 )
@@ -71,7 +71,7 @@ def judge(ratio: RankRatio, n_seeds: int, planning: RequiredRank, reasoning: Req
 
 def doubts(*skills: SkillFindings) -> str | None:
     """What forbids a verdict though the sets allow one: rates that are not tuned, or a failing rank still improving."""
-    if confounded := confounded_words(skills):
+    if confounded := incomparable_words(skills):
         return confounded
     unsettled = [skill.name for skill in skills if fails_while_improving(skill)]
     return f"in {' and '.join(unsettled)} the largest rank that fails was still improving" if unsettled else None

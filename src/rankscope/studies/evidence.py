@@ -116,8 +116,8 @@ def few_words(n_seeds: int) -> str:
     return f"{n_seeds} seed{'' if n_seeds == 1 else 's'}; at least {MIN_SEEDS} are needed for any verdict."
 
 
-def confounded_words(skills: Iterable[SkillFindings]) -> str | None:
-    """That learning rates were not tuned, or that precisions differ, where that is so."""
+def incomparable_words(skills: Iterable[SkillFindings]) -> str | None:
+    """Why skills, or the arms of one, can not be compared: rates that were not tuned, or precisions that differ."""
     skills = tuple(skills)
     confounded = [skill.name for skill in skills if any("confounded" in flag for flag in skill.flags)]
     if confounded:

@@ -18,8 +18,8 @@ from rankscope.studies.evidence import (
     MIN_SEEDS,
     STUCK,
     Evidence,
-    confounded_words,
     few_words,
+    incomparable_words,
     p_value_of,
     points_words,
     resolution_words,
@@ -172,7 +172,7 @@ def ratios_at(claim: RatioClaim, evidence: Evidence, pairs: dict[str, Pair], lev
     """The ratio under every condition."""
     return {
         place: Ratio(untold=why)
-        if (why := unmatched(pair) or confounded_words(pair))
+        if (why := unmatched(pair) or incomparable_words(pair))
         else claim.measure(evidence, pair, level)
         for place, pair in pairs.items()
     }
@@ -241,7 +241,7 @@ def same_task_twice(claim: RatioClaim, evidence: Evidence) -> Ratio | None:
     again = evidence.skill("control", "HashHop again, all maps")
     if first is None or again is None:
         return None
-    why = confounded_words((first, again))
+    why = incomparable_words((first, again))
     return Ratio(untold=why) if why else claim.measure(evidence, (first, again), LEVEL)
 
 

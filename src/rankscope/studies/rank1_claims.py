@@ -29,9 +29,9 @@ from rankscope.studies.evidence import (
     PRIMARY,
     Evidence,
     Term,
-    confounded_words,
     few_words,
     improved_in_most,
+    incomparable_words,
     p_value_of,
     points_words,
     power_words,
@@ -192,7 +192,7 @@ def _lost(question: Question) -> str:
 
 def _doubt(question: Question) -> str:
     """What forbids a verdict though the intervals allow one; empty where nothing does."""
-    if confounded := confounded_words(question.skills):
+    if confounded := incomparable_words(question.skills):
         return confounded
     improving = [name for name, (skill, point) in question.arms.items() if improved_in_most(skill, point)]
     if improving:

@@ -13,9 +13,9 @@ from rankscope.studies.evidence import (
     LEVEL,
     MIN_SEEDS,
     Evidence,
-    confounded_words,
     few_words,
     improved_in_most,
+    incomparable_words,
     p_value_of,
     resolution_words,
 )
@@ -77,7 +77,7 @@ def _card(evidence: Evidence, skill: SkillFindings, arm: str, question: RoleQues
 
 def _doubt(skill: SkillFindings, arm: str) -> str | None:
     """What forbids a verdict though the intervals allow one: untuned rates, trainings that still improved."""
-    if confounded := confounded_words((skill,)):
+    if confounded := incomparable_words((skill,)):
         return confounded
     point = next((point for point in skill.curve if point.arm == arm), None)
     if improved_in_most(skill, point):

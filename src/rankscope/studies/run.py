@@ -117,12 +117,11 @@ def _run_by_seed(plan: StudyPlan, kept: Mapping[str, Kept], sitting: Sitting) ->
     started = time.monotonic()
     own = plan.without(kept)
     for n in _told_after(own):
-        part = plan.first_seeds(n, whole=kept)
-        label = f"training, seed {n} of {own.n_seeds}"
-        trained = train_stage(own.first_seeds(n), sitting, label) if own.skills else []
-        score_stage(part, trained, sitting)
+        training, label = own.first_seeds(n), f"training, seed {n} of {own.n_seeds}"
+        trained = train_stage(training, sitting, label) if own.skills else []
+        score_stage(training, trained, sitting)
         partial = f"{n} of {own.n_seeds} seeds" if n < own.n_seeds else ""
-        _conclude(part, trained, kept, sitting, time.monotonic() - started, partial)
+        _conclude(plan.first_seeds(n, whole=kept), trained, kept, sitting, time.monotonic() - started, partial)
 
 
 def _told_after(own: StudyPlan) -> range:
@@ -145,10 +144,10 @@ def _conclude(
 ) -> None:
     """Records and report; `partial` says how much of the study they hold, where that is not all."""
     tags, folder = skill_tags(plan), sitting.folder
-    tables = {skill.key: read_tables(skill, trained, folder, tags[skill.key]) for skill in plan.skills}
-    for skill in plan.skills:
-        if skill.key in kept:
-            tables[skill.key] = kept[skill.key].tables
+    tables = {
+        skill.key: kept[skill.key].tables if skill.key in kept else read_tables(skill, trained, folder, tags[skill.key])
+        for skill in plan.skills
+    }
     write_records(trained, [one.rows for one in kept.values()], tables, folder)
     base = load_base(plan.base)
     provenance = run_facts(
