@@ -71,7 +71,7 @@ def bottom(weights: AdapterWeights, k: int) -> AdapterWeights:
 
 
 def by_order(weights: AdapterWeights, order: Mapping[str, Sequence[int]], k: int) -> AdapterWeights:
-    """The first k directions per site in a given order, such as by measured sensitivity.
+    """The first k directions per site in a given order, such as by Fisher information.
 
     order: site -> a permutation of 0 to R - 1, indices into the directions in descending singular value.
     """

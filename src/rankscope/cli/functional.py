@@ -14,13 +14,11 @@ if TYPE_CHECKING:
     from rankscope.rank.adapter_records import AdapterReading, ScoreReading
     from rankscope.stats.interval import Interval
 
-SHORT = {"sensitivity": "sens."}
-"""Names that are too long for a heading."""
-NO_SENSITIVITY = "The control `sensitivity` is left out: the task has no validation items to order directions by."
+NO_FISHER = "The control `fisher` is left out: the task has no validation items to order directions by."
 
 
 def measured_on(where: OnTask, adapters: "Sequence[AdapterWeights]", n_items: int, seed: int) -> "AdapterReading":
-    """Functional rank of the adapters on the task's test items; `sensitivity` is ordered on validation items."""
+    """Functional rank of the adapters on the task's test items; `fisher` is ordered on validation items."""
     from rankscope.studies.adapter import measured
     from rankscope.studies.held_out import held_out, n_available
 
@@ -142,8 +140,8 @@ def show_controls(reading: "AdapterReading", console: "Console") -> None:
     name = score_words(reading, reading.primary.score)
     print_line(f"\nShare of the gain by {name} kept with k directions per site:", console)
     console.print(control_table(reading))
-    if all(point.control != "sensitivity" for point in reading.primary.functional[0].curve):
-        print_line(NO_SENSITIVITY, console, style="yellow")
+    if all(point.control != "fisher" for point in reading.primary.functional[0].curve):
+        print_line(NO_FISHER, console, style="yellow")
 
 
 def control_table(reading: "AdapterReading") -> Any:
@@ -156,8 +154,7 @@ def control_table(reading: "AdapterReading") -> Any:
     marks: dict[float | None, list[str]] = {}
     for found in primary.functional:
         marks.setdefault(found.median, []).append(f"{found.q:g}".lstrip("0"))
-    headings = (SHORT.get(control, control) for control in controls)
-    table = plain_table("k", "score", *headings, "rank at q", right=tuple(range(len(controls) + 2)))
+    table = plain_table("k", "score", *controls, "rank at q", right=tuple(range(len(controls) + 2)))
     for k in reading.ks:
         shares = (points[control, k].share_of_gain for control in controls)
         score = amount(primary.score, points["energy", k].score.estimate)

@@ -20,14 +20,14 @@ from rankscope.base.errors import BadInput
 from rankscope.base.seeds import stream_seed
 from rankscope.evals.completion_pass import iter_completion_logits, model_device
 from rankscope.evals.score_table import variant_hash
-from rankscope.evals.teacher_forced import Teacher, kl_from_teacher, score_variants
+from rankscope.evals.teacher_forced import Teacher, score_variants
 from rankscope.rank.records import FunctionalRank, TruncationPoint
 from rankscope.spectra.low_rank_svd import low_rank_svd
 from rankscope.stats.crossed import crossed_interval
 from rankscope.stats.over_items import t_ends
 from rankscope.tasks.encoded import EncodedItems
 
-Control = Literal["energy", "random", "bottom", "rescaled", "sensitivity", "global", "noise"]
+Control = Literal["energy", "random", "bottom", "rescaled", "fisher", "global", "noise"]
 CONTROLS: tuple[Control, ...] = get_args(Control)
 EVERY_K_UP_TO = 16
 EIGHTHS = (10, 12, 14, 16)
@@ -35,15 +35,6 @@ EIGHTHS = (10, 12, 14, 16)
 LEVEL = 0.95
 """Two-sided: an adapter has a gain where its lower 97.5 % bound over items is above 0."""
 MIN_SEEDS = 5
-
-
-@dataclass(frozen=True)
-class Probe:
-    """Items on which directions are ordered; other than those on which truncations are scored."""
-
-    items: EncodedItems
-    teacher: Teacher | None = None
-    """For items of objective `distill`."""
 
 
 @dataclass(frozen=True)
@@ -75,7 +66,7 @@ def truncation_curves(
     controls: Sequence[Control] = ("energy", "random", "bottom", "rescaled", "global"),
     *,
     teacher: Teacher | None = None,
-    order_on: Probe | None = None,
+    order_on: EncodedItems | None = None,
     n_draws: int = 3,
     batch_size: int = 256,
     tell: Callable[[int, int], None] | None = None,
@@ -83,10 +74,11 @@ def truncation_curves(
     """Scores per item of the adapter cut to k directions per site, for all ks and controls.
 
     Columns: control, k, draw, variant, then `item` and the scores of `score_teacher_forced`. The model is the base.
-    `random` has n_draws draws (a function of eval_seed), `sensitivity` needs `order_on`, `global` allots a budget of
-    k times the number of sites by energy, `noise` has one draw and no direction of the adapter. k = 0 (the base) and
-    k = R (the whole adapter, but noise) are the same under every control, scored once and listed under each. `tell`
-    hears how many models out of how many have been handed over to be scored.
+    `random` has n_draws draws (a function of eval_seed), `fisher` orders directions on the items `order_on` (others
+    than those scored), `global` allots a budget of k times the number of sites by energy, `noise` has one draw and no
+    direction of the adapter. k = 0 (the base) and k = R (the whole adapter, but noise) are the same under every
+    control, scored once and listed under each. `tell` hears how many models out of how many have been handed over to
+    be scored.
     """
     ks = k_grid(weights.max_rank) if ks is None else tuple(sorted({0, *ks, weights.max_rank}))
     order = _order(model, weights, controls, order_on, batch_size)
@@ -142,7 +134,7 @@ class SingularAdapter:
         draw: int = 0,
         order: Mapping[str, Sequence[int]] | None = None,
     ) -> AdapterWeights:
-        """The adapter cut to k directions per site; `random` uses eval_seed and draw, `sensitivity` the order."""
+        """The adapter cut to k directions per site; `random` uses eval_seed and draw, `fisher` the order."""
         seed = stream_seed("truncation", eval_seed, draw)
         if control == "noise":
             return _cut(self.whole(), control, k, seed, {})
@@ -176,7 +168,7 @@ def _cut(
             return rescaled(weights, k)
         case "global":
             return global_budget(weights, k)
-        case "sensitivity":
+        case "fisher":
             return by_order(weights, order, k)
         case "random":
             return random_subspace(weights, k, seed)
@@ -188,18 +180,18 @@ def _order(
     model: PreTrainedModel,
     weights: AdapterWeights,
     controls: Sequence[Control],
-    order_on: Probe | None,
+    order_on: EncodedItems | None,
     batch_size: int,
 ) -> dict[str, list[int]]:
     unknown = set(controls) - set(CONTROLS)
     if unknown:
         raise BadInput(f"Controls are {', '.join(CONTROLS)}, not {', '.join(sorted(unknown))}.")
-    if "sensitivity" not in controls:
+    if "fisher" not in controls:
         return {}
     if order_on is None:
-        raise BadInput("The control `sensitivity` needs items to order directions by: pass order_on.")
-    effects = direction_effects(model, weights, order_on, batch_size)
-    return {site: effect_K.argsort(descending=True, stable=True).tolist() for site, effect_K in effects.items()}
+        raise BadInput("The control `fisher` needs items to order directions by: pass order_on.")
+    information = direction_information(model, weights, order_on, batch_size)
+    return {site: found_K.argsort(descending=True, stable=True).tolist() for site, found_K in information.items()}
 
 
 def _labelled(scores: pl.DataFrame, control: Control, k: int, draw: int, eval_seed: int) -> pl.DataFrame:
@@ -215,47 +207,48 @@ def _labelled(scores: pl.DataFrame, control: Control, k: int, draw: int, eval_se
     )
 
 
-def direction_effects(
-    model: PreTrainedModel, weights: AdapterWeights, probe: Probe, batch_size: int = 256
+def direction_information(
+    model: PreTrainedModel, weights: AdapterWeights, items: EncodedItems, batch_size: int = 256
 ) -> dict[str, Float[Tensor, " K"]]:
-    """First-order loss of score when a singular direction is removed, per site, in nats per item.
+    """How much items react to every singular direction, per site, in squared nats: an empirical Fisher information.
 
-    The gradient of the mean completion log-probability (or of -KL) with respect to a singular value, times that
-    value. Directions are in descending order of singular value. The model is the base.
+    The mean over items of the squared derivative of the completion's log-probability by a factor on the direction, as
+    in Fisher pruning (Theis et al. 2018, arXiv 1801.05787). A mean of the derivatives themselves vanishes where
+    training has converged, squares do not. Directions are in descending order of singular value. The model is the base.
     """
     with _gated(model, weights) as gates, torch.enable_grad():
-        total = {site: torch.zeros_like(gate_K) for site, gate_K in gates.items()}
-        for batch in iter_completion_logits(model, probe.items, batch_size):
-            if probe.teacher is None:
-                score = batch.log_probs_PV.gather(1, batch.target_P[:, None]).sum()
-            else:
-                n_completion_P = torch.from_numpy(batch.n_completion_M[batch.owner_P]).to(batch.logits_PV.device)
-                score = -(kl_from_teacher(probe.teacher, batch, probe.items) / n_completion_P).sum()
-            for site, gradient_K in zip(gates, torch.autograd.grad(score, list(gates.values())), strict=True):
-                total[site] += gradient_K
-    return {site: (effect_K / len(probe.items)).detach().cpu() for site, effect_K in total.items()}
+        total: dict[str, Tensor] = {}
+        for batch in iter_completion_logits(model, items, batch_size):
+            score = batch.log_probs_PV.gather(1, batch.target_P[:, None]).sum()
+            for site, slope_MK in zip(gates, torch.autograd.grad(score, list(gates.values())), strict=True):
+                total[site] = total.get(site, 0) + slope_MK.square().sum(0)
+    return {site: (sum_K / len(items)).cpu() for site, sum_K in total.items()}
 
 
 @dataclass(frozen=True)
 class _GatedUpdate:
-    """A forward hook that adds an adapter's output, each direction times its gate."""
+    """A forward hook that adds an adapter's output, each direction times a gate of 1 of every item's own."""
 
+    site: str
     US_OK: Tensor
     V_KI: Tensor
-    gate_K: Tensor
+    gates: dict[str, Tensor]
 
     def __call__(self, _module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
-        return output + ((inputs[0].float() @ self.V_KI.T * self.gate_K) @ self.US_OK.T).to(output.dtype)
+        states_MTK = inputs[0].float() @ self.V_KI.T
+        gate_MK = torch.ones_like(states_MTK[:, 0]).requires_grad_()
+        self.gates[self.site] = gate_MK
+        return output + ((states_MTK * gate_MK[:, None]) @ self.US_OK.T).to(output.dtype)
 
 
 @contextmanager
-def _gated(model: PreTrainedModel, weights: AdapterWeights) -> Iterator[dict[str, Float[Tensor, " K"]]]:
-    """The adapter on the model with a gate of 1 on every singular direction; yields the gates by site."""
-    gates, handles = {}, []
+def _gated(model: PreTrainedModel, weights: AdapterWeights) -> Iterator[dict[str, Float[Tensor, "M K"]]]:
+    """The adapter on the model with gates on its singular directions; yields those of the last batch, by site."""
+    gates: dict[str, Tensor] = {}
+    handles = []
     for site, parts in SingularAdapter.of(weights).parts.items():
         U_OK, S_K, V_KI = (part.float().to(model_device(model)) for part in parts)
-        gates[site] = torch.ones_like(S_K, requires_grad=True)
-        hook = _GatedUpdate(U_OK * S_K, V_KI, gates[site])
+        hook = _GatedUpdate(site, U_OK * S_K, V_KI, gates)
         handles.append(model.get_submodule(site).register_forward_hook(hook))
     try:
         yield gates

@@ -86,8 +86,9 @@ class RequiredRank(Config):
 class TruncationPoint(Config):
     """Gain left after an adapter is cut to k directions per site."""
 
-    control: Literal["energy", "random", "bottom", "rescaled", "sensitivity", "global", "noise"]
-    """`energy`: best k by singular value. The rest are controls; `global` allots a budget over sites."""
+    control: Literal["energy", "random", "bottom", "rescaled", "fisher", "sensitivity", "global", "noise"]
+    """`energy`: best k by singular value. The rest are controls; `global` allots a budget over sites. `sensitivity` is
+    in records of before 2026-11-22 alone: `fisher` took its place."""
     k: float
     """Directions per site (a mean for `global`)."""
     score: Interval

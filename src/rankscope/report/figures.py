@@ -32,7 +32,8 @@ TINTS = {
 PALETTE = ("c1", "c2", "c3", "c4", "c5", "c6")
 CONTROLS: dict[str, Key] = {
     "energy": Key("best k (energy)", "c1", "", "circle"),
-    "sensitivity": Key("k by sensitivity", "c3", "6 3", "triangle"),
+    "fisher": Key("k by Fisher information", "c3", "6 3", "triangle"),
+    "sensitivity": Key("k by mean derivative", "c3", "6 3", "triangle"),
     "global": Key("best, global budget", "c4", "2 2", "diamond"),
     "rescaled": Key("best k, norm restored", "c2", "8 3 2 3", "square"),
     "random": Key("random k", "muted", "4 4", "line"),

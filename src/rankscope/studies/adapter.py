@@ -16,7 +16,7 @@ from rankscope.evals.teacher_forced import score_variants
 from rankscope.lm.bases import Base
 from rankscope.rank.adapter_reading import adapter_reading
 from rankscope.rank.adapter_records import AdapterReading, ScoreName
-from rankscope.rank.functional import CONTROLS, Control, Probe, truncation_curves
+from rankscope.rank.functional import CONTROLS, Control, truncation_curves
 from rankscope.rank.required import reference_scores
 from rankscope.stats.interval import Interval
 from rankscope.stats.over_items import difference_over_items
@@ -86,12 +86,11 @@ def measured(
 ) -> AdapterReading:
     """Functional rank of the adapters on the test items, under every control.
 
-    order_on: other items than `test`, by which `sensitivity` orders directions; without them that control is left
+    order_on: other items than `test`, by which `fisher` orders directions; without them that control is left
     out. `random` is a function of the seed and the adapter's place. Adapters without a gain by any score are not cut.
     `tell` hears how many models out of how many are being scored.
     """
-    controls: tuple[Control, ...] = tuple(name for name in CONTROLS if name != "sensitivity" or order_on is not None)
-    probe = None if order_on is None else Probe(order_on.items, order_on.teacher)
+    controls: tuple[Control, ...] = tuple(name for name in CONTROLS if name != "fisher" or order_on is not None)
 
     def telling(place: int) -> Tell | None:
         return None if tell is None else lambda n, total: tell(place * total + n, len(adapters) * total)
@@ -116,7 +115,7 @@ def measured(
                 eval_seed=seed + place,
                 controls=controls,
                 teacher=test.teacher,
-                order_on=probe,
+                order_on=None if order_on is None else order_on.items,
                 tell=telling(place),
             )
             for place, adapter in enumerate(adapters)

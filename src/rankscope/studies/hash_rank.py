@@ -19,7 +19,7 @@ RANKS = (1, 2, 4, 8, 16, 32, 64)
 SEEDS, PILOT_SEEDS, TUNING_SEEDS = (1, 2, 3, 4, 5), (31, 32), (1000,)
 AGAIN = 100
 """Added to the seeds of the same task measured twice."""
-CONTROLS: tuple[Control, ...] = ("energy", "random", "bottom", "rescaled", "sensitivity", "global", "noise")
+CONTROLS: tuple[Control, ...] = ("energy", "random", "bottom", "rescaled", "fisher", "global", "noise")
 
 
 @dataclass(frozen=True)

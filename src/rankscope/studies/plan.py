@@ -11,8 +11,8 @@ from rankscope.base.precision import Precision
 from rankscope.base.seeds import Seeds
 from rankscope.train.cell import ArmSpec, Budget, Cell, LoraSpec, OptimiserSpec
 
-Control = Literal["energy", "random", "bottom", "rescaled", "sensitivity", "global", "noise"]
-ALL_CONTROLS: tuple[Control, ...] = ("energy", "random", "bottom", "rescaled", "sensitivity", "global")
+Control = Literal["energy", "random", "bottom", "rescaled", "fisher", "global", "noise"]
+ALL_CONTROLS: tuple[Control, ...] = ("energy", "random", "bottom", "rescaled", "fisher", "global")
 
 
 class SkillPlan(Config):

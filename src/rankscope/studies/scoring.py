@@ -18,7 +18,7 @@ from rankscope.evals.score import score_cell, score_variant
 from rankscope.evals.teacher_forced import Teacher, completion_log_probs
 from rankscope.interpret.role_values import read_roles
 from rankscope.lm.bases import Base, load_base
-from rankscope.rank.functional import Probe, truncation_curves
+from rankscope.rank.functional import truncation_curves
 from rankscope.runs.tables import write_table
 from rankscope.studies.plan import SkillPlan
 from rankscope.tasks.catalog import load_items, load_role_items
@@ -124,7 +124,6 @@ class Scorer:
         assert job.folder is not None
         items, _ = self._items_and_teacher(job.skill, "test")
         few = items.take(slice(0, job.skill.n_truncation))
-        probe, probe_teacher = self._items_and_teacher(job.skill, "validation")
         curves = truncation_curves(
             self.base.model,
             read_adapter(job.folder / FINAL),
@@ -132,7 +131,7 @@ class Scorer:
             eval_seed=job.seed,
             controls=job.skill.controls,
             teacher=self._teacher(job.skill, "test few", few),
-            order_on=Probe(probe, probe_teacher) if "sensitivity" in job.skill.controls else None,
+            order_on=_validation(self.base, job.skill) if "fisher" in job.skill.controls else None,
             n_draws=1,
         )
         return curves.with_columns(pl.lit(job.cell).alias("cell"), pl.lit(job.seed, dtype=pl.Int32).alias("seed"))

@@ -11,7 +11,7 @@ from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.adapters.write import write_adapter
 from rankscope.base.vocabulary import SYMBOLS
 
-CONTROLS = {"energy", "random", "bottom", "rescaled", "sensitivity", "global", "noise"}
+CONTROLS = {"energy", "random", "bottom", "rescaled", "fisher", "global", "noise"}
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,7 @@ def test_what_a_person_sees_fits_80_columns(rankscope, base, planted):
     lines = ran.out.splitlines()
     start = next(n for n, line in enumerate(lines) if line.split()[:2] == ["k", "score"])
     header, *rows = (line for line in lines[start : start + 8] if "─" not in line)
-    assert set(header.removesuffix("rank at q").split()[2:]) == CONTROLS - {"sensitivity"} | {"sens."}
+    assert set(header.removesuffix("rank at q").split()[2:]) == CONTROLS
     assert [line.split()[0] for line in rows] == ["0", "1", "2", "3", "4", "5"]
     assert rows[2].split()[2] == "100%"
     assert rows[2].rstrip().endswith(" .9 .95")

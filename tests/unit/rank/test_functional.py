@@ -18,10 +18,9 @@ from rankscope.base.seeds import stream_seed
 from rankscope.evals.teacher_forced import completion_log_probs, score_teacher_forced
 from rankscope.rank.functional import (
     CONTROLS,
-    Probe,
     SingularAdapter,
     TruncationCurve,
-    direction_effects,
+    direction_information,
     functional_rank,
     has_gain,
     k_grid,
@@ -163,7 +162,7 @@ def test_cuts_of_the_cores_are_cuts_of_the_adapter() -> None:
 
 def test_curves_run_from_the_base_to_the_whole_adapter(model: PreTrainedModel) -> None:
     items, weights = random_items(0, 6), adapter()
-    frame = truncation_curves(model, weights, items, controls=CONTROLS, order_on=Probe(random_items(1, 5)), n_draws=2)
+    frame = truncation_curves(model, weights, items, controls=CONTROLS, order_on=random_items(1, 5), n_draws=2)
     base = score_teacher_forced(model, items)
     with attached(model, weights):
         whole = score_teacher_forced(model, items)
@@ -185,9 +184,9 @@ def test_curves_run_from_the_base_to_the_whole_adapter(model: PreTrainedModel) -
     assert score_teacher_forced(model, items).equals(base)
 
 
-def test_sensitivity_is_the_finite_difference_of_the_score(model: PreTrainedModel) -> None:
+def test_fisher_information_is_the_mean_squared_finite_difference(model: PreTrainedModel) -> None:
     items, weights, step = random_items(2, 8), adapter(), 1e-2
-    effects = direction_effects(model, weights, Probe(items), batch_size=3)
+    information = direction_information(model, weights, items, batch_size=3)
     svd = SingularAdapter.of(weights)
     for site in SITES:
         for direction in range(3):
@@ -198,9 +197,9 @@ def test_sensitivity_is_the_finite_difference_of_the_score(model: PreTrainedMode
                 gate[direction] += sign * step
                 factors = Factors(V.float(), (U * (S * gate)).float(), 1.0)
                 with attached(model, AdapterWeights({**weights, site: factors})):
-                    shifted.append(score_teacher_forced(model, items)["nats"].mean())
-            slope = (shifted[0] - shifted[1]) / (2 * step)
-            assert float(effects[site][direction]) == pytest.approx(slope, rel=0.03, abs=0.02)
+                    shifted.append(score_teacher_forced(model, items)["nats"].to_numpy().astype(float))
+            slope_N = (shifted[0] - shifted[1]) / (2 * step)
+            assert float(information[site][direction]) == pytest.approx((slope_N**2).mean(), rel=0.05, abs=1e-3)
 
 
 def test_planted_scores_find_the_planted_rank(model: PreTrainedModel) -> None:
@@ -220,18 +219,19 @@ def test_planted_scores_find_the_planted_rank(model: PreTrainedModel) -> None:
     )
     with attached(model, planted):
         teacher = completion_log_probs(model, items)
-    frame = truncation_curves(model, student, items, controls=("energy", "bottom", "sensitivity"), teacher=teacher,
-                              order_on=Probe(items, teacher))  # fmt: skip
+    frame = truncation_curves(model, student, items, controls=("energy", "bottom", "fisher"), teacher=teacher,
+                              order_on=items)  # fmt: skip
     base_N = score_teacher_forced(model, items, teacher=teacher)["nats"].to_numpy().astype(float)
-    curves = {name: truncation_curve([frame], name, "nats") for name in ("energy", "bottom", "sensitivity")}
+    curves = {name: truncation_curve([frame], name, "nats") for name in ("energy", "bottom", "fisher")}
     found = functional_rank("rank 4", curves, base_N, q=0.9)
     assert found.by_seed == (2,)
+    assert smallest_budgets(curves["fisher"], base_N, 0.9).tolist() == [2]
     assert smallest_budgets(curves["bottom"], base_N, 0.9).tolist() == [4]
 
 
-def test_sensitivity_needs_items_of_its_own(model: PreTrainedModel) -> None:
+def test_fisher_needs_items_of_its_own(model: PreTrainedModel) -> None:
     with pytest.raises(BadInput, match="order_on"):
-        truncation_curves(model, adapter(), random_items(0, 2), controls=("sensitivity",))
+        truncation_curves(model, adapter(), random_items(0, 2), controls=("fisher",))
 
 
 def test_seeds_must_be_scored_alike(model: PreTrainedModel) -> None:

@@ -116,7 +116,7 @@ def required(
 
 
 def truncations(score: float, rank: int, seeds: int, items: int) -> tuple[TruncationPoint, ...]:
-    speeds = {"energy": 1.1, "sensitivity": 1.25, "global": 1.35, "rescaled": 0.95, "random": 0.12, "bottom": 0.03}
+    speeds = {"energy": 1.1, "fisher": 1.25, "global": 1.35, "rescaled": 0.95, "random": 0.12, "bottom": 0.03}
     ks = [0, *(r for r in RANKS if r <= rank)]
     return tuple(
         TruncationPoint.model_validate(
