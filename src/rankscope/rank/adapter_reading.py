@@ -7,14 +7,9 @@ import polars as pl
 from jaxtyping import Float
 
 from rankscope.rank.adapter_records import AdapterReading, ScoreName, ScoreReading
-from rankscope.rank.functional import (
-    Control,
-    TruncationCurve,
-    functional_rank,
-    has_gain,
-    truncation_curve,
-)
+from rankscope.rank.functional import TruncationCurve, functional_rank, has_gain, truncation_curve
 from rankscope.rank.over_items import functional_rank_over_items
+from rankscope.rank.records import Control
 from rankscope.rank.required import reference_scores
 from rankscope.stats.over_items import difference_over_items
 

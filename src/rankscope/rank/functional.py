@@ -4,7 +4,6 @@ import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal, get_args
 
 import numpy as np
 import polars as pl
@@ -21,14 +20,12 @@ from rankscope.base.seeds import stream_seed
 from rankscope.evals.completion_pass import iter_completion_logits, model_device
 from rankscope.evals.score_table import variant_hash
 from rankscope.evals.teacher_forced import Teacher, score_variants
-from rankscope.rank.records import FunctionalRank, TruncationPoint
+from rankscope.rank.records import CONTROLS, Control, FunctionalRank, TruncationPoint
 from rankscope.spectra.low_rank_svd import low_rank_svd
 from rankscope.stats.crossed import crossed_interval
 from rankscope.stats.over_items import t_ends
 from rankscope.tasks.encoded import EncodedItems
 
-Control = Literal["energy", "random", "bottom", "rescaled", "fisher", "global", "noise"]
-CONTROLS: tuple[Control, ...] = get_args(Control)
 EVERY_K_UP_TO = 16
 EIGHTHS = (10, 12, 14, 16)
 """Budgets between a power of two from 8 on and the next, in eighths of it: steps of a quarter at most."""

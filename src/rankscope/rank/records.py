@@ -1,7 +1,7 @@
 """What a rank study found: frozen, versioned, torch-free. The report reads these and nothing else."""
 
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, get_args
 
 from pydantic import Field, ValidationError
 
@@ -13,6 +13,9 @@ from rankscope.stats.interval import Interval
 VERSION = 1
 Record = TypeVar("Record", bound=Config)
 
+Control = Literal["energy", "random", "bottom", "rescaled", "fisher", "global", "noise"]
+"""What is kept of an adapter that is cut (GLOSSARY.md); functional rank is read at `energy`."""
+CONTROLS: tuple[Control, ...] = get_args(Control)
 SufficiencyVerdict = Literal["sufficient", "insufficient", "undecided"]
 RequiredVerdict = Literal[
     "estimated",
@@ -86,7 +89,7 @@ class RequiredRank(Config):
 class TruncationPoint(Config):
     """Gain left after an adapter is cut to k directions per site."""
 
-    control: Literal["energy", "random", "bottom", "rescaled", "fisher", "sensitivity", "global", "noise"]
+    control: Control | Literal["sensitivity"]
     """`energy`: best k by singular value. The rest are controls; `global` allots a budget over sites. `sensitivity` is
     in records of before 2026-11-22 alone: `fisher` took its place."""
     k: float

@@ -16,7 +16,8 @@ from rankscope.evals.teacher_forced import score_variants
 from rankscope.lm.bases import Base
 from rankscope.rank.adapter_reading import adapter_reading
 from rankscope.rank.adapter_records import AdapterReading, ScoreName
-from rankscope.rank.functional import CONTROLS, Control, truncation_curves
+from rankscope.rank.functional import truncation_curves
+from rankscope.rank.records import CONTROLS, Control
 from rankscope.rank.required import reference_scores
 from rankscope.stats.interval import Interval
 from rankscope.stats.over_items import difference_over_items

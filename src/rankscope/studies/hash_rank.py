@@ -7,8 +7,9 @@ known. `direct` mode asks for the answer alone, from a larger base. Claims and t
 
 from dataclasses import dataclass, replace
 
+from rankscope.rank.records import CONTROLS
 from rankscope.studies import first_look
-from rankscope.studies.plan import Control, SkillPlan, StudyPlan, rate_name
+from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.rates import read_rates
 from rankscope.train.cell import ArmSpec, Budget, DenseSpec, FullSpec, LoraSpec
 
@@ -19,7 +20,6 @@ RANKS = (1, 2, 4, 8, 16, 32, 64)
 SEEDS, PILOT_SEEDS, TUNING_SEEDS = (1, 2, 3, 4, 5), (31, 32), (1000,)
 AGAIN = 100
 """Added to the seeds of the same task measured twice."""
-CONTROLS: tuple[Control, ...] = ("energy", "random", "bottom", "rescaled", "fisher", "global", "noise")
 
 
 @dataclass(frozen=True)

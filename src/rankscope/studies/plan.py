@@ -9,10 +9,11 @@ from rankscope.base.config import Config
 from rankscope.base.errors import BadInput
 from rankscope.base.precision import Precision
 from rankscope.base.seeds import Seeds
+from rankscope.rank.records import Control
 from rankscope.train.cell import ArmSpec, Budget, Cell, LoraSpec, OptimiserSpec
 
-Control = Literal["energy", "random", "bottom", "rescaled", "fisher", "global", "noise"]
 ALL_CONTROLS: tuple[Control, ...] = ("energy", "random", "bottom", "rescaled", "fisher", "global")
+"""All but `noise`, which holds nothing of the adapter."""
 
 
 class SkillPlan(Config):

@@ -122,8 +122,7 @@ class Scorer:
 
     def _truncations(self, job: ScoreJob) -> pl.DataFrame:
         assert job.folder is not None
-        items, _ = self._items_and_teacher(job.skill, "test")
-        few = items.take(slice(0, job.skill.n_truncation))
+        few = self._items_of(job.skill, "test").take(slice(0, job.skill.n_truncation))
         curves = truncation_curves(
             self.base.model,
             read_adapter(job.folder / FINAL),
@@ -131,7 +130,7 @@ class Scorer:
             eval_seed=job.seed,
             controls=job.skill.controls,
             teacher=self._teacher(job.skill, "test few", few),
-            order_on=_validation(self.base, job.skill) if "fisher" in job.skill.controls else None,
+            order_on=self._items_of(job.skill, "validation") if "fisher" in job.skill.controls else None,
             n_draws=1,
         )
         return curves.with_columns(pl.lit(job.cell).alias("cell"), pl.lit(job.seed, dtype=pl.Int32).alias("seed"))
@@ -147,10 +146,15 @@ class Scorer:
         return values.with_columns(pl.lit(job.cell).alias("cell"), pl.lit(job.seed, dtype=pl.Int32).alias("seed"))
 
     def _items_and_teacher(self, skill: SkillPlan, split: str) -> tuple[EncodedItems, Teacher | None]:
+        items = self._items_of(skill, split)
+        return items, self._teacher(skill, split, items)
+
+    def _items_of(self, skill: SkillPlan, split: str) -> EncodedItems:
+        """The split's items, drawn once."""
         key = (skill.key, split)
         if key not in self._items:
             self._items[key] = items_to_test(self.base, skill) if split == "test" else _validation(self.base, skill)
-        return self._items[key], self._teacher(skill, split, self._items[key])
+        return self._items[key]
 
     def _teacher(self, skill: SkillPlan, split: str, items: EncodedItems) -> Teacher | None:
         """The teacher's log-probabilities on these items, for planted skills."""

@@ -17,7 +17,6 @@ from rankscope.base.errors import BadInput
 from rankscope.base.seeds import stream_seed
 from rankscope.evals.teacher_forced import completion_log_probs, score_teacher_forced
 from rankscope.rank.functional import (
-    CONTROLS,
     SingularAdapter,
     TruncationCurve,
     direction_information,
@@ -29,6 +28,7 @@ from rankscope.rank.functional import (
     truncation_curve,
     truncation_curves,
 )
+from rankscope.rank.records import CONTROLS
 
 SITES = ("transformer.h.0.mlp.c_proj", "transformer.h.1.mlp.c_proj")
 
