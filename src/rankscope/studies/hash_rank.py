@@ -87,10 +87,10 @@ TUNED_ALONE = {
 """Tuning runs that the forms of one budget share: a placement each, and the control that has rates of its own."""
 BY_C_PROJ, BY_ALL_MAPS, BY_ATTENTION, BY_ONE_HOP = (f"hash_rank:{name}" for name in TUNED_ALONE)
 BY_PLACEMENT = (BY_C_PROJ, BY_ALL_MAPS, BY_ATTENTION)
+CONTROLLED = _part(tuple(PLACEMENTS), (*BY_PLACEMENT, BY_ONE_HOP), beside=EVERY_CONTROL)
 STUDIED = {
-    "full": replace(
-        _part(tuple(PLACEMENTS), (*BY_PLACEMENT, BY_ONE_HOP), beside=EVERY_CONTROL), levels=FURTHER
-    ),
+    "full": replace(CONTROLLED, levels=FURTHER),
+    "controls": CONTROLLED,
     "placements": _part(tuple(PLACEMENTS), BY_PLACEMENT, beside=("shuffled labels",)),
     "c_proj": _part(("c_proj", "all maps"), (BY_C_PROJ, BY_ALL_MAPS), beside=("shuffled labels",)),
     "all_maps": _part(("all maps",), (BY_ALL_MAPS,), beside=("shuffled labels",)),
@@ -100,7 +100,7 @@ STUDIED = {
     ),
     "quick": Form((1, 8, 64), (11,), 300, 300, SHORT, ("hash_rank:tune_quick",)),
 }  # fmt: skip
-"""Each of `all_maps`, `c_proj`, `placements` and `full` holds the one before, so that its records serve the next."""
+"""From the first matched one to `all_maps` each holds the one below it, so that its records serve the one above."""
 FORMS = {
     **STUDIED,
     "smoke": Form(

@@ -29,6 +29,8 @@ SCORING_SHARE = 1.25
 RECORDS = "records"
 """Folder of a run that holds what its findings follow from."""
 CELLS, SCORES, TRUNCATION, ROLES = (f"{RECORDS}/{name}.parquet" for name in ("cells", "scores", "truncation", "roles"))
+SCORE_DECIMALS, CUT_DECIMALS = 4, 2
+"""To which log-probabilities are kept, in nats; truncations, of which there are most, are only ever averaged."""
 _WORTH_SAYING_S = 60.0
 _WORTH_TIMING_STEPS = 40
 """Trainings of fewer steps (mean) are over about as soon as their steps have been timed."""
@@ -223,8 +225,8 @@ def write_records(
 ) -> None:
     """Gathers what others may want to compute again: `cells`, `scores`, `truncation`, `roles` as one Parquet file each.
 
-    `kept`: rows of trainings that are taken from earlier runs. Log-probabilities are rounded to 1e-4 nats, which moves
-    no mean that is shown and makes the files a third as large.
+    `kept`: rows of trainings that are taken from earlier runs. Log-probabilities are rounded, which moves no mean that
+    is shown and makes the files a third as large.
     """
     cells = [pl.DataFrame(_cell_rows(trained), infer_schema_length=None)] if trained else []
     write_table(folder / CELLS, pl.concat([*cells, *kept], how="diagonal_relaxed"))
@@ -233,10 +235,10 @@ def write_records(
         for key, found in tables.items()
         for frame in (found.base, *found.test.values())
     ]
-    write_table(folder / SCORES, _rounded(pl.concat(scores, how="diagonal")))
+    write_table(folder / SCORES, _rounded(pl.concat(scores, how="diagonal"), SCORE_DECIMALS))
     cuts = [frame for found in tables.values() for frame in found.truncation.values()]
     if cuts:
-        write_table(folder / TRUNCATION, _rounded(pl.concat(cuts, how="diagonal")))
+        write_table(folder / TRUNCATION, _rounded(pl.concat(cuts, how="diagonal"), CUT_DECIMALS))
     read = [frame for found in tables.values() for frame in found.roles.values()]
     if read:
         write_table(folder / ROLES, pl.concat(read))
@@ -261,8 +263,8 @@ def _cell_rows(trained: Sequence[Trained]) -> list[dict[str, object]]:
     ]
 
 
-def _rounded(frame: pl.DataFrame) -> pl.DataFrame:
-    return frame.with_columns(pl.col("nats").round(4))
+def _rounded(frame: pl.DataFrame, decimals: int) -> pl.DataFrame:
+    return frame.with_columns(pl.col("nats", "answer_nats", "margin").round(decimals))
 
 
 def resolve_workers(workers: int, device: str) -> int:
