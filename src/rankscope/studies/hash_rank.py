@@ -91,6 +91,7 @@ CONTROLLED = _part(tuple(PLACEMENTS), (*BY_PLACEMENT, BY_ONE_HOP), beside=EVERY_
 STUDIED = {
     "full": replace(CONTROLLED, levels=FURTHER),
     "controls": CONTROLLED,
+    "twice": _part(tuple(PLACEMENTS), BY_PLACEMENT, beside=("same task twice", "shuffled labels")),
     "placements": _part(tuple(PLACEMENTS), BY_PLACEMENT, beside=("shuffled labels",)),
     "c_proj": _part(("c_proj", "all maps"), (BY_C_PROJ, BY_ALL_MAPS), beside=("shuffled labels",)),
     "all_maps": _part(("all maps",), (BY_ALL_MAPS,), beside=("shuffled labels",)),

@@ -390,7 +390,7 @@ def test_the_middle_level_on_all_maps_is_part_of_the_full_form_and_of_first_look
     def cells(study: StudyPlan) -> set[Cell]:
         return {cell.override(optimiser=OptimiserSpec(lr=1e-3).model_dump()) for *_, cell in study.cells()}
 
-    plans = [hash_rank.plan(form) for form in ("all_maps", "c_proj", "placements", "controls", "full")]
+    plans = [hash_rank.plan(form) for form in ("all_maps", "c_proj", "placements", "twice", "controls", "full")]
     forms = [{cell for *_, cell in plan.cells()} for plan in plans]
     assert all(part < next_one for part, next_one in itertools.pairwise(forms))
     assert all({*part.skills} < {*next_one.skills} for part, next_one in itertools.pairwise(plans))
