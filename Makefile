@@ -7,6 +7,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
 PYTEST := OMP_NUM_THREADS=1 HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -q
+# A file's tests stay on one worker, or both would run the study that they look at.
+ON_TWO := -n 2 --dist loadfile
 
 help:  ## this list
 	@grep -E '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 24
@@ -33,7 +35,7 @@ fix: $(READY)  ## formats and mends what ruff can mend
 	@$(BIN)/ruff format --quiet .
 
 test: $(READY)  ## every quick test
-	@$(PYTEST) -n 2 -m "not slow" tests
+	@$(PYTEST) $(ON_TWO) -m "not slow" tests
 
 bench: $(READY)  ## how fast adapters train here, beside PEFT; hours, on an idle machine
 	@$(BIN)/python benchmarks/engine.py
@@ -42,7 +44,7 @@ bench: $(READY)  ## how fast adapters train here, beside PEFT; hours, on an idle
 	@$(BIN)/python benchmarks/capture.py
 
 test-all: $(READY)  ## every test, the slow ones too
-	@$(PYTEST) -n 2 tests
+	@$(PYTEST) $(ON_TWO) tests
 
 study: $(READY)  ## the quick form of the first study, with its report
 	@$(BIN)/rankscope study first_look:quick

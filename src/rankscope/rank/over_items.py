@@ -28,7 +28,7 @@ def functional_rank_over_items(
     """
     gain_SKN = curve.scores_SKN - reference_N
     n_items = two_or_more(reference_N)
-    drawn_SD = _drawn_ranks(curve.ks, gain_SKN, q, draws, seed)
+    drawn_SD = drawn_functional_ranks(curve, reference_N, q, draws, seed)
     tail = (1 - level) / 2
     low_S, high_S = np.quantile(drawn_SD, (tail, 1 - tail), axis=1, method="inverted_cdf")
     found_S = smallest_kept(curve.ks, gain_SKN.mean(2), q)
@@ -39,14 +39,18 @@ def functional_rank_over_items(
     )
 
 
-def _drawn_ranks(
-    ks: tuple[float, ...], gain_SKN: Float[np.ndarray, "S K N"], q: float, draws: int, seed: int
+def drawn_functional_ranks(
+    curve: TruncationCurve, reference_N: Float[np.ndarray, " N"], q: float = 0.9, draws: int = DRAWS, seed: int = 0
 ) -> Float[np.ndarray, "S D"]:
-    """Functional ranks on resampled items. Gains are summed by whole counts, so those of 0 and 1 are exact."""
+    """Functional ranks on resampled items, 0 without a gain; the same items in every seed, and in every curve on them.
+
+    Gains are summed by whole counts, so those of 0 and 1 are exact.
+    """
+    gain_SKN = curve.scores_SKN - reference_N
     random, n_items = np.random.default_rng(seed), gain_SKN.shape[2]
     parts = []
     for start in range(0, draws, step := max(1, _HELD_AT_ONCE // n_items)):
         counts_MN = random.multinomial(n_items, np.full(n_items, 1 / n_items), size=min(step, draws - start))
         sums_SMK = np.einsum("skn,mn->smk", gain_SKN, counts_MN.astype(float), optimize=True)
-        parts.append(np.stack([smallest_kept(ks, sums_MK, q) for sums_MK in sums_SMK]))
+        parts.append(np.stack([smallest_kept(curve.ks, sums_MK, q) for sums_MK in sums_SMK]))
     return np.concatenate(parts, axis=1)

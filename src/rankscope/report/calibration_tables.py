@@ -7,6 +7,7 @@ from rankscope.rank.records import (
 )
 from rankscope.report.formats import (
     VERDICT_TONES,
+    count,
     interval_cell,
     missing,
     number_cell,
@@ -141,6 +142,7 @@ def estimator_table(findings: StudyFindings, target: str, of: str) -> Table:
     nuisances = list(dict.fromkeys(name for row in shown for name in row.moved_by))
     columns = (
         Column("estimator", "Estimator"),
+        Column("cells", "Adapters", "number"),
         Column("error", "Error, doublings", "interval"),
         Column("bias", "Bias, doublings", "number"),
         Column("correlation", "Rank correlation", "number"),
@@ -149,6 +151,7 @@ def estimator_table(findings: StudyFindings, target: str, of: str) -> Table:
     rows = tuple(
         {
             "estimator": text_cell(row.estimator),
+            "cells": number_cell(row.n_cells, count, ""),
             "error": interval_cell(row.error_doublings, plain, ""),
             "bias": number_cell(row.bias_doublings, plain, ""),
             "correlation": number_cell(row.correlation, plain, "the estimate never changes"),
@@ -156,6 +159,5 @@ def estimator_table(findings: StudyFindings, target: str, of: str) -> Table:
         }
         for row in shown
     )
-    n_cells = max((row.n_cells for row in shown), default=0)
-    note = f"{n_cells:,} adapters. Moved by: mean change of the estimate, in doublings, where the truth is the same."
+    note = "Moved by: mean change of the estimate, in doublings, where the truth is the same."
     return Table(f"estimators-{target}", f"Against the rank of the {of}", columns, rows, note)

@@ -79,6 +79,19 @@ def crossed_moments(values_KSN: Float[np.ndarray, "K S N"]) -> Moments:
     return Moments(mean_K, seeds_KK / (S * N), positive_KK / (S * N), S, N)
 
 
+def item_variance(drawn_SD: Float[np.ndarray, "S D"]) -> float:
+    """Variance of a mean over seeds that only more items shrink, of any statistic, from draws that seeds share.
+
+    A statistic per seed on resampled items varies by item and residual, its mean over seeds by item and a seed's share
+    of the residual; the difference leaves the item part, cut to its positive part as in `crossed_moments`.
+    """
+    n_seeds = len(drawn_SD)
+    if n_seeds < 2:
+        raise BadInput(f"Telling items from seeds needs at least 2 seeds, not {n_seeds}. Train more seeds.")
+    of_mean, of_one = float(drawn_SD.mean(0).var()), float(drawn_SD.var(1).mean())
+    return max(0.0, (n_seeds * of_mean - of_one) / (n_seeds - 1))
+
+
 def _ends(end: Callable[[float], float], level: float, side: Side) -> tuple[float | None, float | None]:
     """Lower and upper end from the function that gives the end at a probability."""
     tail = (1 - level) / 2 if side == "two" else 1 - level

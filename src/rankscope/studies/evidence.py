@@ -36,6 +36,10 @@ def _no_contrasts(_terms: Sequence[Term], _score: str) -> np.ndarray:
     raise AssertionError("This study's claims are not about contrasts of gains.")
 
 
+def _no_draws(_skill: SkillFindings) -> np.ndarray:
+    raise AssertionError("This study's claims are not about functional ranks.")
+
+
 def _no_roles(_skill: SkillFindings, _arm: str, _question: str, _population: str) -> None:
     return None
 
@@ -60,6 +64,9 @@ class Evidence:
     no adapter was read for it."""
     roles_judged: Callable[[SkillFindings, str, str], str] = _no_names
     """(skill, arm, question about roles) -> the roles that counted, with commas."""
+    functional_SD: Callable[[SkillFindings], np.ndarray] = _no_draws
+    """skill -> functional rank of its largest adapter per seed and draw of its items; skills scored on the same items
+    are drawn alike."""
 
     def contrast_at(self, terms: Sequence[Term], level: float, score: str = PRIMARY) -> Interval:
         """The mean contrast, seeds and items crossed."""
@@ -88,16 +95,27 @@ def corrected(cards: Sequence[ClaimCard]) -> tuple[ClaimCard, ...]:
 
 def _surviving(card: ClaimCard, p_holm: float, n_declared: int) -> ClaimCard:
     p = card.p_value
-    if p is None:
-        return card.override(n_declared=n_declared)
-    card = card.override(p_holm=p_holm, n_declared=n_declared)
-    if card.verdict not in DECIDED or p_holm <= ERROR:
-        return card
+    card = card.override(p_holm=None if p is None else p_holm, n_declared=n_declared)
+    if p is None or card.verdict not in DECIDED or p_holm <= ERROR:
+        return card.override(power=f"{card.power} {_at_most(n_declared)}") if counts_seeds(card) else card
     because = (
         f"By its rule alone it would be {card.verdict} (p = {p:.2g}), but the study declares {n_declared} "
         f"claims, and after Holm's correction p = {p_holm:.2g} is above {ERROR:g}. {card.because}"
     )
     return card.override(verdict="undecided", because=because, power=_holm_power(p, n_declared))
+
+
+def counts_seeds(card: ClaimCard) -> bool:
+    """Whether the card says how many more seeds would decide it, and other claims may ask for more."""
+    return card.n_declared > 1 and "would decide it" in card.power
+
+
+def _at_most(n_declared: int) -> str:
+    """At which level seeds were counted, and which one the other claims can ask for."""
+    return (
+        f"Seeds are counted for {LEVEL:.0%}, by this claim alone; beside {n_declared - 1} others Holm's correction can "
+        f"ask for {1 - ERROR / n_declared:.1%}."
+    )
 
 
 def _holm_power(p: float, n_declared: int) -> str:
@@ -156,20 +174,21 @@ def resolution_words(found: Resolution, per_unit: float, unit: str) -> str:
     )
 
 
-def seed_resolution(values_S: np.ndarray, least_spread: float = 0.0) -> Resolution | None:
+def seed_resolution(values_S: np.ndarray, least_spread: float = 0.0, item_var: float = 0.0) -> Resolution | None:
     """What seeds could see of the distance of their mean from 0, and what they saw; None with one seed.
 
     `least_spread`: a standard deviation that the seeds have though they may not show it, as where values are rounded.
+    `item_var`: the part of the mean's variance that more seeds do not shrink.
     """
     n_seeds = len(values_S)
     if n_seeds < 2:
         return None
     spread, seen = max(float(values_S.std(ddof=1)), least_spread), float(values_S.mean())
-    needed = seeds_needed(seen, spread)
+    needed = seeds_needed(seen, spread, item_var)
     return Resolution(
         n_seeds=n_seeds,
         seen=seen,
-        detectable=minimum_detectable_effect(spread, n_seeds),
+        detectable=minimum_detectable_effect(spread, n_seeds, item_var),
         more_seeds=None if needed is None else max(needed - n_seeds, 1),
     )
 

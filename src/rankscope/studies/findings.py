@@ -14,8 +14,10 @@ from torch import Tensor
 from rankscope.adapters.read import read_adapter
 from rankscope.base.errors import BadInput
 from rankscope.evals.score import wide
-from rankscope.rank.functional import functional_rank, truncation_curve
+from rankscope.rank.functional import TruncationCurve, functional_rank, truncation_curve
+from rankscope.rank.over_items import drawn_functional_ranks
 from rankscope.rank.records import (
+    Control,
     CurvePoint,
     FunctionalRank,
     Recovery,
@@ -292,7 +294,13 @@ def evidence_of(
         named = [frame.filter(pl.col("question") == question)["roles"].unique().to_list() for frame in frames]
         return str(named[0][0]) if named and named[0] else ""
 
-    return Evidence(found, required_at, gain_at, contrast_SN, role_values_SN, roles_judged)
+    @functools.cache
+    def drawn(key: str) -> np.ndarray:
+        skill, scores = alive(key)
+        curve, reference_N = _curves_and_reference(skill, max(skill.functional), tables[key], scores, ("energy",))
+        return drawn_functional_ranks(curve["energy"], reference_N, SHARES[0])
+
+    return Evidence(found, required_at, gain_at, contrast_SN, role_values_SN, roles_judged, lambda one: drawn(one.key))
 
 
 def _recovery(skill: SkillPlan, scores: Scores) -> tuple[Recovery, ...]:
@@ -304,13 +312,18 @@ def _recovery(skill: SkillPlan, scores: Scores) -> tuple[Recovery, ...]:
 
 
 def _functional(skill: SkillPlan, rank: int, q: float, tables: SkillTables, scores: Scores) -> FunctionalRank:
-    label = LoraSpec(rank=rank).label
-    frames = [tables.truncation[label, seed] for seed in scores.seeds]
-    column = primary_column(skill)
+    curves, reference_N = _curves_and_reference(skill, rank, tables, scores, skill.controls)
+    return functional_rank(LoraSpec(rank=rank).label, curves, reference_N, q)
+
+
+def _curves_and_reference(
+    skill: SkillPlan, rank: int, tables: SkillTables, scores: Scores, controls: Iterable[Control]
+) -> tuple[dict[Control, TruncationCurve], np.ndarray]:
+    """Truncations of the adapters of a rank by those of the controls that were tried, and the reference's scores."""
+    frames = [tables.truncation[LoraSpec(rank=rank).label, seed] for seed in scores.seeds]
     tried = set(frames[0]["control"].unique())  # an earlier run may have had fewer
-    curves = {control: truncation_curve(frames, control, column) for control in skill.controls if control in tried}
-    n_items = curves["energy"].scores_SKN.shape[2]
-    return functional_rank(label, curves, scores.reference_N[:n_items], q)
+    curves = {one: truncation_curve(frames, one, primary_column(skill)) for one in controls if one in tried}
+    return curves, scores.reference_N[: curves["energy"].scores_SKN.shape[2]]
 
 
 def _spectral(arm: LoraSpec, tables: SkillTables, seeds: tuple[int, ...]) -> SpectralSummary:

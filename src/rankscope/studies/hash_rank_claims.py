@@ -34,6 +34,7 @@ from rankscope.studies.hash_rank_ratios import (
     Ratio,
     count_ratio,
     functional_ends,
+    functional_item_variance,
     functional_ratio,
     largest_functional,
     required_ratio,
@@ -225,9 +226,7 @@ def ratio_card(claim: RatioClaim, evidence: Evidence, mode: str, command: str) -
         limits=_limits(evidence, mode),
         command=command,
         p_value=p_value_of(at) if tellable else None,
-        power=""
-        if verdict in DECIDED
-        else _ratio_power(claim, pairs, primary, doubt or _veto(ratios, primary, verdict)),
+        power="" if verdict in DECIDED else _ratio_power(claim, evidence, pairs, ratios, primary, doubt),
     )
 
 
@@ -246,9 +245,9 @@ def same_task_twice(claim: RatioClaim, evidence: Evidence) -> Ratio | None:
 
 
 def repeat_doubt(twice: Ratio | None, verdict: str) -> str:
-    """Why the same task measured twice forbids the verdict; empty where it does not, or was not measured twice."""
+    """Why the same task measured twice, or that it was not, forbids the verdict; empty where it does not."""
     if twice is None:
-        return ""
+        return "the same task was not measured twice" if verdict == "supported" else ""
     if not holds_one(twice):
         return "the same task measured twice gives a ratio that excludes 1"
     if verdict == "supported" and (twice.high is None or twice.high >= PAPER_RANGE[0]):
@@ -261,29 +260,41 @@ def holds_one(ratio: Ratio) -> bool:
     return (ratio.low is None or ratio.low <= 1) and (ratio.high is None or ratio.high >= 1)
 
 
-def _veto(ratios: dict[str, Ratio], primary: str, verdict: str) -> str:
-    """That the deciding placement decides and other conditions keep it from doing so; empty where they do not."""
-    if verdict in ("undecided", "") and primary and ratios[primary].stand in ("favours", "contradicts"):
-        return f"{primary} alone would, and other conditions stand against it"
-    return ""
+def _ratio_power(
+    claim: RatioClaim, evidence: Evidence, pairs: dict[str, Pair], ratios: dict[str, Ratio], primary: str, doubt: str
+) -> str:
+    """What keeps the claim undecided, and what seeds could do about it."""
+    if not primary or doubt:
+        return f"More seeds alone would not decide it: {doubt or 'no placement can be told'}."
+    stand = ratios[primary].stand
+    if stand == "open":
+        return _power_at(claim, evidence, pairs[primary])
+    others = {place: ratio.stand for place, ratio in ratios.items() if place != primary and not ratio.untold}
+    against = [place for place, other in others.items() if other not in (stand, "open")]
+    if against:
+        return (
+            f"More seeds alone would not decide it: {primary} {stand} the claim, and {' and '.join(against)} "
+            f"{'stands' if len(against) == 1 else 'stand'} against that."
+        )
+    still_open = [f"{place}: {_power_at(claim, evidence, pairs[place])}" for place in others if others[place] == "open"]
+    return f"{primary} {stand} the claim, but half of the other conditions would have to. {' '.join(still_open)}"
 
 
-def _ratio_power(claim: RatioClaim, pairs: dict[str, Pair], primary: str, against: str) -> str:
-    if not primary or against:
-        return f"More seeds alone would not decide it: {against or 'no placement can be told'}."
+def _power_at(claim: RatioClaim, evidence: Evidence, pair: Pair) -> str:
+    """What more seeds could do under one condition."""
     if claim.measure is required_ratio:
-        return sets_power(pairs[primary])
+        return sets_power(pair)
     if claim.measure is functional_ratio:
-        low_S, high_S, _ = functional_ends(pairs[primary])
-    else:
-        low_S = high_S = np.divide(*(np.array(threshold_counts(skill)[1], dtype=float) for skill in pairs[primary]))
-    return ratio_power(low_S, high_S)
+        low_S, high_S, _ = functional_ends(pair)
+        return ratio_power(low_S, high_S, functional_item_variance(evidence, pair) or 0.0)
+    ratio_S = np.divide(*(np.array(threshold_counts(skill)[1], dtype=float) for skill in pair))
+    return ratio_power(ratio_S, ratio_S)
 
 
 def low_rank_card(evidence: Evidence, mode: str, command: str) -> ClaimCard:
     """`reasoning lives in low-rank spaces`."""
     pairs = pairs_of(evidence, mode)
-    told = [place for place in PRIMARY if place in pairs and not _untold(pairs[place][1])]
+    told = [place for place in PRIMARY if place in pairs and not _untold(pairs[place])]
     n_seeds = min(skill.n_seeds for pair in pairs.values() for skill in pair)
 
     def at(level: float) -> str:
@@ -297,7 +308,7 @@ def low_rank_card(evidence: Evidence, mode: str, command: str) -> ClaimCard:
         power = low_rank_power(reasoning, LOW_RANK)
     else:
         estimate, power = "no placement can be told", "More seeds alone would not decide it: no placement can be told."
-        because = "; ".join(f"{place}: {_untold(pair[1])}" for place, pair in pairs.items() if place in PRIMARY)
+        because = "; ".join(f"{place}: {_untold(pair)}" for place, pair in pairs.items() if place in PRIMARY)
     if n_seeds < MIN_SEEDS:
         verdict, because = "underpowered", f"{few_words(n_seeds)} {because}"
     return ClaimCard(
@@ -314,9 +325,10 @@ def low_rank_card(evidence: Evidence, mode: str, command: str) -> ClaimCard:
     )
 
 
-def _untold(skill: SkillFindings) -> str:
-    """Why a skill's required rank says nothing; empty where it can be told."""
-    return skill.required[0].verdict if skill.required[0].verdict in STUCK else doubts(skill) or ""
+def _untold(pair: Pair) -> str:
+    """Why HashChain's required rank says nothing in a place; empty where it can be told."""
+    found = pair[1].required[0].verdict
+    return unmatched(pair) or (found if found in STUCK else doubts(pair[1]) or "")
 
 
 def low_rank_verdict(evidence: Evidence, skill: SkillFindings, level: float) -> str:
@@ -337,32 +349,38 @@ def _rank_words(skill: SkillFindings) -> str:
 
 def lora_card(evidence: Evidence, mode: str, name: str, word: str, command: str) -> ClaimCard:
     """`LoRA improves planning` (or reasoning) `over its base`."""
-    place = next((place for place in PRIMARY if evidence.skill(mode, f"{name}, {place}")), PRIMARY[0])
-    skill = evidence.skill(mode, f"{name}, {place}")
-    assert skill is not None
+    pairs = pairs_of(evidence, mode)
+    place = next(place for place in PRIMARY if place in pairs)
+    skill = pairs[place][list(TWINS).index(name)]
     arm = max((point for point in skill.curve if point.rank), key=lambda point: point.rank or 0)
+    why = unmatched(pairs[place])
 
     def at(level: float) -> str:
-        return lora_verdict(evidence.gain_at(skill, arm.arm, level))
+        return "undecided" if why else lora_verdict(evidence.gain_at(skill, arm.arm, level))
 
-    gain, few = evidence.gain_at(skill, arm.arm, LEVEL), skill.n_seeds < MIN_SEEDS
-    verdict = "underpowered" if few else lora_verdict(gain)
-    found = None if verdict in DECIDED else evidence.contrast_power([(skill, arm.arm, 1.0)], beyond=WORTH)
+    few = skill.n_seeds < MIN_SEEDS
+    verdict = "underpowered" if few else at(LEVEL)
+    told = [few_words(skill.n_seeds)] * few + [f"This level does not qualify: {why}."] * bool(why)
+    scores = f"Base {skill.base_score:.1%}, {arm.arm} {arm.score.estimate:.1%}, full fine-tuning"
     return ClaimCard(
         claim=f"LoRA improves {word} over its base",
         source=f"{PAPER}: adapters raise {word} scores over the base's",
         rule=LORA_RULE,
-        estimate=f"gain of {arm.arm}, {place}: {points_words(gain)}",
+        estimate=f"gain of {arm.arm}, {place}: {points_words(evidence.gain_at(skill, arm.arm, LEVEL))}",
         verdict=verdict,
-        because=f"{few_words(skill.n_seeds) + ' ' if few else ''}Base {skill.base_score:.1%}, {arm.arm} "
-        f"{arm.score.estimate:.1%}, full fine-tuning {score_of(skill, 'full'):.1%}.",
+        because=" ".join([*told, f"{scores} {score_of(skill, 'full'):.1%}."]),
         limits=_limits(evidence, mode),
         command=command,
-        p_value=None if few else p_value_of(at),
-        power=""
-        if found is None
-        else f"Measured from {100 * WORTH:.0f} points: {resolution_words(found, 100, 'points')}",
+        p_value=None if few or why else p_value_of(at),
+        power="" if verdict in DECIDED else _lora_power(evidence, skill, arm.arm, why),
     )
+
+
+def _lora_power(evidence: Evidence, skill: SkillFindings, arm: str, why: str) -> str:
+    if why:
+        return f"More seeds alone would not decide it: {why}."
+    found = evidence.contrast_power([(skill, arm, 1.0)], beyond=WORTH)
+    return "" if found is None else f"Measured from {100 * WORTH:.0f} points: {resolution_words(found, 100, 'points')}"
 
 
 def lora_verdict(gain: Interval) -> str:
@@ -372,6 +390,13 @@ def lora_verdict(gain: Interval) -> str:
     return "refuted" if gain.high is not None and gain.high < WORTH else "undecided"
 
 
+def _cut_on(skill: SkillFindings) -> tuple[str, ...]:
+    """On how many items functional ranks are read, where those are not all."""
+    found = largest_functional(skill)
+    n_items = found.curve[0].score.n_items if found and found.curve else skill.n_items
+    return (f"Functional ranks are read on {n_items} of the {skill.n_items} test items.",) * (n_items < skill.n_items)
+
+
 def _limits(evidence: Evidence, mode: str) -> tuple[str, ...]:
     some = next(pair for pair in pairs_of(evidence, mode).values())[0]
     flags = (f"{skill.name}: {flag}" for skill in evidence.skills if skill.mode == mode for flag in skill.flags)
@@ -379,6 +404,7 @@ def _limits(evidence: Evidence, mode: str) -> tuple[str, ...]:
     return (
         f"One base that knows one-hop lookup and nothing else; {mode} mode; {some.budget}.",
         "HashHop is judged on items that end at a leaf, as HashChain always does: seeing it can replace counting.",
+        *_cut_on(some),
         "Required rank is an upper bound set by this optimiser and budget: more steps may need less rank.",
         *(further if set(pairs_of(evidence, mode)) - set(PRIMARY) else ()),
         *flags,

@@ -8,9 +8,10 @@ from rankscope.studies.evidence import power_words, resolution_words, seed_resol
 from rankscope.studies.hash_rank_ratios import hidden_spread, largest_functional
 
 
-def ratio_power(low_S: np.ndarray, high_S: np.ndarray) -> str:
+def ratio_power(low_S: np.ndarray, high_S: np.ndarray, item_var: float = 0.0) -> str:
     """Power of a ratio paired by seed, from the ends that each seed leaves open; seeds do not narrow what budgets hide.
 
+    Nor do they narrow `item_var`, the variance of the mean logarithm that is due to the items.
     What decides is the end that is nearest to a border of the paper's range.
     """
     if len(low_S) < 2:
@@ -36,7 +37,7 @@ def ratio_power(low_S: np.ndarray, high_S: np.ndarray) -> str:
             f"[{np.exp(low):.3g}, {np.exp(high):.3g}], as wide as the budgets tried leave it. Budgets closer together "
             "would narrow it."
         )
-    found = seed_resolution(distance_S, hidden_spread(np.exp(low_S), np.exp(high_S)))
+    found = seed_resolution(distance_S, hidden_spread(np.exp(low_S), np.exp(high_S)), item_var)
     assert found is not None
     return f"On the logarithm of the ratio, measured from log {border:g}: " + resolution_words(
         found, 1, "(a factor of " + f"{np.exp(found.detectable):.2g})"

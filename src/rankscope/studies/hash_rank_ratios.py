@@ -9,6 +9,7 @@ from scipy import stats
 from rankscope.rank.paper_records import SATURATED
 from rankscope.rank.records import FunctionalRank, SkillFindings
 from rankscope.rank.required import rank_ratio
+from rankscope.stats.crossed import item_variance
 from rankscope.studies.claims import PAPER_RANGE, doubts
 from rankscope.studies.evidence import STUCK, Evidence
 
@@ -65,7 +66,7 @@ def required_ratio(evidence: Evidence, pair: Pair, level: float) -> Ratio:
     return Ratio(found.low, found.high, found.estimate)
 
 
-def functional_ratio(_: Evidence, pair: Pair, level: float) -> Ratio:
+def functional_ratio(evidence: Evidence, pair: Pair, level: float) -> Ratio:
     """Of the functional ranks at q = 0.9 of the largest adapters, paired by seed.
 
     A functional rank is the smallest of the budgets tried: the need lies above the budget before it.
@@ -75,7 +76,19 @@ def functional_ratio(_: Evidence, pair: Pair, level: float) -> Ratio:
         return Ratio(untold="an adapter without a gain")
     if unpaired := _unpaired([one.by_seed for one in found if one is not None]):
         return Ratio(untold=unpaired)
-    return seed_ratio(*functional_ends(pair), level)
+    item_var = functional_item_variance(evidence, pair)
+    if item_var is None:
+        return Ratio(untold="an adapter without a gain on some draws of items")
+    return seed_ratio(*functional_ends(pair), level, item_var)
+
+
+def functional_item_variance(evidence: Evidence, pair: Pair) -> float | None:
+    """Variance of the mean logarithm of the ratio that more seeds would not shrink; None where a draw has no gain."""
+    drawn_2SD = [evidence.functional_SD(skill) for skill in pair]
+    if any((drawn_SD == 0).any() for drawn_SD in drawn_2SD):
+        return None
+    log_SD = np.log(drawn_2SD[0]) - np.log(drawn_2SD[1])
+    return item_variance(log_SD) if len(log_SD) > 1 else 0.0
 
 
 def _unpaired(by_seed: Sequence[Sequence[float]]) -> str:
@@ -118,11 +131,13 @@ def count_blindness(evidence: Evidence) -> str:
     return f"it does not see the task: {seen:.3g} on HashChain, {null:.3g} on shuffled labels" if same else ""
 
 
-def seed_ratio(low_S: np.ndarray, high_S: np.ndarray, seen_S: np.ndarray, level: float) -> Ratio:
+def seed_ratio(low_S: np.ndarray, high_S: np.ndarray, seen_S: np.ndarray, level: float, item_var: float = 0.0) -> Ratio:
     """A ratio paired by seed, from the lowest and highest that each seed leaves possible: t intervals on its logarithm.
 
-    The spread over seeds is taken no smaller than what rounding to the budgets tried can hide, a twelfth of the
-    squared distance between the ends (that of a uniform error), so that equal values in all seeds are no certainty.
+    `item_var` is the variance of the mean logarithm that seeds share, being scored on the same items; it is added as in
+    `crossed_interval`. The spread over seeds is taken no smaller than what rounding to the budgets tried can hide, a
+    twelfth of the squared distance between the ends (that of a uniform error), so that equal values in all seeds are
+    no certainty.
     """
     n_seeds = len(seen_S)
     if n_seeds < 2:
@@ -130,7 +145,8 @@ def seed_ratio(low_S: np.ndarray, high_S: np.ndarray, seen_S: np.ndarray, level:
     with np.errstate(divide="ignore"):
         low, high, seen = (np.log(values_S) for values_S in (low_S, high_S, seen_S))
     spread = max(float(seen.std(ddof=1)), hidden_spread(low_S, high_S)) / n_seeds**0.5
-    half = float(stats.t.ppf((1 + level) / 2, n_seeds - 1)) * spread
+    t_seed, t_item = stats.t.ppf((1 + level) / 2, [n_seeds - 1, np.inf])
+    half = float(np.hypot(t_seed * spread, t_item * item_var**0.5))
     ends = (float(np.exp(low.mean() - half)), float(np.exp(high.mean() + half)))
     return Ratio(ends[0] or None, ends[1] if np.isfinite(ends[1]) else None, float(np.exp(seen.mean())))
 

@@ -1,6 +1,7 @@
 """What README.md states about names, forms, verdicts and exit codes is what the code has."""
 
 import ast
+import json
 import re
 from importlib import metadata
 from pathlib import Path
@@ -60,3 +61,18 @@ def test_every_public_name_loads_and_says_what_it_gives():
         documented = callable(thing) and not isinstance(thing, dict | str)
         assert not documented or (thing.__doc__ or "").strip(), name
     assert issubclass(rankscope.RankscopeError, RankscopeError)
+
+
+def test_the_estimator_table_has_the_numbers_of_the_kept_calibration():
+    text = (ROOT / "docs" / "rank.md").read_text(encoding="utf-8")
+    kept = json.loads((ROOT / "docs" / "results" / "calibration" / "summary.json").read_text(encoding="utf-8"))
+    found = {(row["target"], row["estimator"]): row for row in kept["estimators"]}
+    lines = text.split("| estimator | off the planted rank |")[1].split("\n\n")[0].splitlines()[2:]
+    assert len(lines) >= 5
+    for line in lines:
+        name, planted, functional, *moved = (cell.strip() for cell in line.strip("|").split(" | "))
+        rows = [found[target, name.split(", and ")[0]] for target in ("planted", "functional")]
+        ends = [[f"{row['error_doublings'][end]:.2f}" for end in ("estimate", "low", "high")] for row in rows]
+        assert [planted, functional] == [f"{estimate} [{low}, {high}]" for estimate, low, high in ends]
+        by = rows[0]["moved_by"]
+        assert moved == [f"{by[n]:.2f}" for n in ("nominal rank", "a quarter of the rate", "half the steps", "noise")]

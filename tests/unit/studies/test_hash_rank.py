@@ -4,9 +4,11 @@ import itertools
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from rankscope.lm.bases import load_base
-from rankscope.rank.functional import k_grid
+from rankscope.rank.functional import TruncationCurve, k_grid, smallest_budgets
+from rankscope.rank.over_items import drawn_functional_ranks
 from rankscope.rank.records import (
     CurvePoint,
     FunctionalRank,
@@ -15,6 +17,7 @@ from rankscope.rank.records import (
     SpectralSummary,
     TruncationPoint,
 )
+from rankscope.stats.crossed import item_variance
 from rankscope.stats.interval import Interval
 from rankscope.stats.power import minimum_detectable_effect
 from rankscope.studies import first_look, hash_rank
@@ -94,8 +97,16 @@ def null(count: float = 5.0) -> SkillFindings:
     return skill("HashChain, shuffled labels", "null", uses=(0,) * 5, counts=(count,) * 5, required=())
 
 
-def cards(skills, level: float = 1.0):
-    """The six cards; sets come out as they are up to a level, and say nothing above it."""
+def repeat(**more) -> SkillFindings:
+    """HashHop measured once more, as it came out the first time by default."""
+    return skill("HashHop again, all maps", "control", **more)
+
+
+def cards(skills, level: float = 1.0, by_items: float = 0.0):
+    """The six cards; sets come out as they are up to a level, and say nothing above it.
+
+    `by_items`: standard deviation over draws of items of the logarithm of planning's functional rank.
+    """
 
     def required_at(one: SkillFindings, asked: float) -> RequiredRank:
         return one.required[0] if asked <= level else required(None, None, "underpowered")
@@ -109,9 +120,13 @@ def cards(skills, level: float = 1.0):
         by_seed = next(point.gain.by_seed for point in one.curve if point.arm == arm)
         return np.tile(np.array(by_seed)[:, None], 9)
 
-    return hash_rank_claims(
-        Evidence(tuple(skills), required_at, gain_at, contrast_SN), "rankscope study hash_rank:full"
-    )
+    def functional_SD(one: SkillFindings) -> np.ndarray:
+        """Seeds as they are told, times what a draw of items does to all of them."""
+        drawn_D = np.exp(by_items * np.array([-1.0, 1.0]) * one.name.startswith("HashHop"))
+        return np.array(one.functional[0].by_seed)[:, None] * drawn_D
+
+    evidence = Evidence(tuple(skills), required_at, gain_at, contrast_SN, functional_SD=functional_SD)
+    return hash_rank_claims(evidence, "rankscope study hash_rank:full")
 
 
 SAME_MAPS = ("HashHop, all maps", "HashHop, attention")
@@ -121,7 +136,7 @@ SAME = {"counts": (29.0, 31.0, 30.0, 32.0, 28.0), "uses": (16, 15, 16, 17, 16)}
 
 
 def test_six_claims_are_declared_and_one_that_holds_everywhere_is_supported():
-    found = cards([*twins({}, HALF), null()])
+    found = cards([*twins({}, HALF), null(), repeat()])
     assert len(found) == 6
     assert [card.verdict for card in found] == ["supported"] * 6
     assert found[REQUIRED].estimate == "required rank at q = 0.9, HashHop / HashChain, c_proj: 2 [1.5, 2]"
@@ -141,12 +156,12 @@ def test_another_placement_can_veto_and_the_first_that_can_be_told_decides():
     card = cards(vetoed)[REQUIRED]
     assert card.verdict == "undecided"
     assert card.power == (
-        "More seeds alone would not decide it: c_proj alone would, and other conditions stand against it."
+        "More seeds alone would not decide it: c_proj favours the claim, and all maps stands against that."
     )
     flipped = [*twins({}, {}, ("c_proj",)), *twins({}, HALF, ("all maps", "attention"))]
     assert cards(flipped)[REQUIRED].verdict == "undecided"
     limited = {"need": required(8, None, "placement-limited")}
-    moved = cards([*twins(limited, limited, ("c_proj",)), *twins({}, HALF, ("all maps", "attention"))])
+    moved = cards([*twins(limited, limited, ("c_proj",)), *twins({}, HALF, ("all maps", "attention")), repeat()])
     assert moved[REQUIRED].verdict == "supported"
     assert moved[REQUIRED].because.startswith("First placement that can be told: all maps.")
     assert "c_proj can not be told (HashHop, c_proj placement-limited" in moved[REQUIRED].because
@@ -159,16 +174,19 @@ def test_half_of_the_other_conditions_must_favour():
     wide = {"need": (2, 4)}
     placements = twins({}, HALF, ("c_proj",))
     one_of_two = [*placements, *twins({}, HALF, ("all maps",)), *twins({}, wide, ("attention",))]
-    assert cards(one_of_two)[REQUIRED].verdict == "supported"
+    assert cards([*one_of_two, repeat()])[REQUIRED].verdict == "supported"
     none_of_two = [*placements, *twins({}, wide, ("all maps", "attention"))]
-    assert cards(none_of_two)[REQUIRED].verdict == "undecided"
+    card = cards([*none_of_two, repeat()])[REQUIRED]
+    assert card.verdict == "undecided"
+    assert card.power.startswith("c_proj favours the claim, but half of the other conditions would have to. all maps: ")
+    assert " attention: " in card.power
 
 
 def test_a_level_that_does_not_qualify_is_left_out_and_said():
     easy = twins({"base_score": 0.5}, {**SAME, "base_score": 0.5}, ("1 hop",))
     apart = twins({"curve": (point("rank 64", 0.95, 64), point("full", 0.94))}, SAME, ("3 hops",))
     hard = twins({"curve": (point("rank 64", 0.5, 64), point("full", 0.5))}, SAME, ("3 chains",))
-    skills = [*twins({}, HALF), *easy, *apart, *hard, null()]
+    skills = [*twins({}, HALF), *easy, *apart, *hard, null(), repeat()]
     card = cards(skills)[REQUIRED]
     assert card.verdict == "supported", "levels that fail can not veto"
     assert "1 hop can not be told (base above 40%" in card.because
@@ -176,19 +194,30 @@ def test_a_level_that_does_not_qualify_is_left_out_and_said():
     assert "3 chains can not be told (full below 90%" in card.because
     said = hash_rank_answer(tuple(skills), (), ())
     assert sum(sentence.startswith("The level") for sentence in said) == 3
-    at_level = [*twins({}, HALF), *twins({}, {}, ("3 hops",))]
+    at_level = [*twins({}, HALF), *twins({}, {}, ("3 hops",)), repeat()]
     assert cards(at_level)[REQUIRED].verdict == "undecided", "one that qualifies can"
 
 
+def test_a_place_that_does_not_qualify_says_nothing_of_low_rank_or_of_gains():
+    guessed = {"base_score": 0.3, "curve": (point("rank 64", 0.5, 64), point("full", 0.5))}
+    found = cards([*twins(guessed, guessed | {"uses": (8,) * 5}), null(), repeat()])
+    assert [(card.verdict, card.p_value) for card in found[LOW_RANK:]] == [("undecided", None)] * 3
+    assert all("full below 90%" in card.because for card in found[LOW_RANK:])
+
+
 def test_the_same_task_twice_must_hold_one():
-    again = skill("HashHop again, all maps", "control", need=(1, 1), uses=(2,) * 5, counts=(10.0,) * 5)
+    again = repeat(need=(1, 1), uses=(2,) * 5, counts=(10.0,) * 5)
     found = cards([*twins({}, HALF), again, null()])
     assert [card.verdict for card in found[:3]] == ["undecided"] * 3
     assert all("the same task measured twice" in card.because for card in found[:3])
     assert [card.p_value for card in found[:3]] == [None] * 3
-    steady = cards([*twins({}, HALF), skill("HashHop again, all maps", "control"), null()])
+    steady = cards([*twins({}, HALF), repeat(), null()])
     assert [card.verdict for card in steady[:3]] == ["supported"] * 3
-    coarse = skill("HashHop again, all maps", "control", need=(2, 8))
+    never = cards([*twins({}, HALF), null()])
+    assert [(card.verdict, card.p_value) for card in never[:3]] == [("undecided", None)] * 3
+    assert all("would be supported, but the same task was not measured twice" in card.because for card in never[:3])
+    assert cards([*twins({}, SAME), null()])[REQUIRED].verdict == "refuted", "only support rests on the repeat"
+    coarse = repeat(need=(2, 8))
     unresolved = cards([*twins({}, HALF), coarse, null()])[REQUIRED]
     assert (unresolved.verdict, unresolved.p_value) == ("undecided", None)
     assert "the same task measured twice could differ by 1.5 as well" in unresolved.because
@@ -213,6 +242,23 @@ def test_equal_functional_ranks_in_all_seeds_are_no_certainty():
     assert f"it saw {np.log(1.5 / (16 / 11)):.2g}" in card.power, "the upper end is what must come below 1.5"
 
 
+def test_what_items_do_to_a_functional_ratio_is_in_its_interval_and_no_seed_narrows_it():
+    skills = [*twins({}, HALF), null(), repeat()]
+    narrow, wide = cards(skills)[FUNCTIONAL], cards(skills, by_items=0.3)[FUNCTIONAL]
+    assert (narrow.verdict, wide.verdict) == ("supported", "undecided")
+    assert "c_proj 2.05 [1.79" in narrow.because
+    assert "c_proj 2.05 [" in wide.because
+    assert "more seeds alone would not decide it" in wide.power
+
+
+def test_the_item_part_of_a_mean_over_seeds_by_hand():
+    """Draws that all seeds share count whole, draws of each seed's own not at all."""
+    shared_SD = np.tile([[-1.0, 1.0]], (4, 1))
+    assert item_variance(shared_SD) == 1.0
+    own_SD = np.array(list(itertools.product([-1.0, 1.0], repeat=4))).T
+    assert item_variance(own_SD) == pytest.approx(0.0, abs=1e-12)
+
+
 def test_seeds_do_not_narrow_what_budgets_leave_open():
     """Of budgets 10 12 14 16 a rank of 16 lies above 14 and one of 12 above 10: the ratio is in 14/12 to 1.6."""
     wide = ratio_power(np.full(50, 14 / 12), np.full(50, 16 / 10))
@@ -231,7 +277,7 @@ def test_an_adapter_without_a_gain_has_no_functional_ratio():
 
 
 def test_a_form_that_lacks_placements_tells_what_it_found_and_decides_nothing():
-    found = cards([*twins({}, HALF, ("all maps",)), null()])
+    found = cards([*twins({}, HALF, ("all maps",)), null(), repeat()])
     assert [(card.verdict, card.p_value) for card in found] == [("undecided", None)] * 6
     assert all(card.because.startswith("By what was trained it would be supported.") for card in found)
     assert "does not train c_proj and attention; without all three placements" in found[REQUIRED].because
@@ -273,7 +319,7 @@ def test_lora_over_the_base():
 
 
 def test_a_verdict_that_is_alone_too_weak_for_six_claims_falls():
-    weak = cards([*twins({}, HALF), null()], level=0.97)
+    weak = cards([*twins({}, HALF), null(), repeat()], level=0.97)
     assert weak[REQUIRED].verdict == "supported"
     assert weak[REQUIRED].p_value == pytest.approx(0.03, rel=0.01)
     fallen = corrected(weak)[REQUIRED]
@@ -296,7 +342,7 @@ def test_a_ratio_paired_by_seed_by_hand():
 
 def test_the_answer_names_placements_claims_and_controls():
     copy = skill("one-hop copy", "control", need=(None, 1))
-    skills = (*twins({}, HALF), copy, null())
+    skills = (*twins({}, HALF), copy, null(), repeat())
     said = hash_rank_answer(skills, corrected(cards(skills)), ())
     assert said[0] == "c_proj: HashHop: Needs 4 to 4. HashChain: Needs 2 to 2."
     assert said[3] == '"Reasoning needs 2-3 times lower required rank than planning": supported.'
@@ -400,18 +446,32 @@ def test_the_middle_level_on_all_maps_is_part_of_the_full_form_and_of_first_look
     assert matched <= cells(plans[0])
 
 
+@pytest.mark.parametrize("by_items", [0.0, 1.0])
 @pytest.mark.parametrize("spread", [0.0, 0.1, 0.3])
 @pytest.mark.parametrize("need", [2.3, 10.7])
-def test_the_ratio_of_functional_ranks_holds_the_true_one_at_least_as_often_as_it_promises(need: float, spread: float):
-    """Seeds need ranks spread about their task's own, of which only the next budget that is tried is seen."""
+def test_the_ratio_of_functional_ranks_holds_the_true_one_at_least_as_often_as_it_promises(
+    need: float, spread: float, by_items: float
+):
+    """Seeds need ranks spread about their task's own, of which only the next budget that is tried is seen.
+
+    Items need budgets of their own, spread about those ranks in the same way in all seeds; the rank is what nine in ten
+    of them need, so it moves with the items drawn.
+    """
     tried, rng = np.array(k_grid(64), dtype=float), np.random.default_rng(0)
-    n_held, n_studies = 0, 200
+    n_held, n_studies, n_items = 0, 100, 150
     for _ in range(n_studies):
         centre_2 = np.exp(rng.uniform(-0.3, 0.3, 2)) * (need * 1.3, need)
         need_2S = centre_2[:, None] * np.exp(spread * rng.standard_normal((2, 5)))
-        above_2S, most_2S = (tried[np.searchsorted(tried, need_2S) + shift] for shift in (-1, 0))
+        item_2N = np.exp(by_items * (rng.standard_normal((2, n_items)) - norm.ppf(0.9)))
+        need_2SN = need_2S[:, :, None] * (item_2N[:, None] if by_items else 1.0)
+        right_2SKN = (tried[:, None] >= need_2SN[:, :, None]).astype(float)
+        curves = [TruncationCurve(tuple(tried), right_SKN) for right_SKN in right_2SKN]
+        seen_2S = np.array([smallest_budgets(curve, np.zeros(n_items), 0.9) for curve in curves])
+        above_2S = tried[np.searchsorted(tried, seen_2S) - 1]
+        drawn_2SD = [drawn_functional_ranks(curve, np.zeros(n_items), draws=100) for curve in curves]
         with np.errstate(divide="ignore"):
-            low_S, high_S = above_2S[0] / most_2S[1], most_2S[0] / above_2S[1]
-        found = seed_ratio(low_S, high_S, most_2S[0] / most_2S[1], 0.95)
+            low_S, high_S = above_2S[0] / seen_2S[1], seen_2S[0] / above_2S[1]
+        item_var = item_variance(np.log(drawn_2SD[0]) - np.log(drawn_2SD[1]))
+        found = seed_ratio(low_S, high_S, seen_2S[0] / seen_2S[1], 0.95, item_var)
         n_held += (found.low or 0.0) <= centre_2[0] / centre_2[1] <= (found.high or np.inf)
     assert n_held >= 0.95 * n_studies
