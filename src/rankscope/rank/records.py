@@ -183,6 +183,10 @@ class SkillFindings(Config):
         """Mode and name, unique within a study."""
         return f"{self.mode}/{self.name}"
 
+    def point(self, arm: str) -> CurvePoint | None:
+        """What the arm scored; None where it diverged in every seed, or was not trained."""
+        return next((one for one in self.curve if one.arm == arm), None)
+
 
 class ClaimCard(Config):
     """A claim, our estimate, its interval, the verdict, its limits, the command that repeats it."""

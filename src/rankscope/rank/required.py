@@ -30,8 +30,6 @@ class RankRatio(Config):
     high: float | None
     level: float
     """Confidence that both sets hold at once (their errors added)."""
-    by_seed: tuple[float | None, ...]
-    """Ratio of the ranks read off each seed's own curve, paired by seed; empty when seeds do not pair."""
 
 
 def reference_scores(base_N: Scores, chance_N: Scores | None) -> Float[np.ndarray, " N"]:
@@ -305,17 +303,6 @@ def _over(a: int | None, b: int | None) -> float | None:
     return None if a is None or b is None else a / b
 
 
-def _ratio_by_seed(a: RequiredRank, b: RequiredRank) -> tuple[float | None, ...]:
-    counts = {len(interval.by_seed) for found in (a, b) for interval in found.contrast.values()}
-    if len(counts) != 1:
-        return ()
-
-    def at(found: RequiredRank, s: int) -> int | None:
-        return _rank_on_curve({r: interval.by_seed[s] for r, interval in found.contrast.items()})
-
-    return tuple(_over(at(a, s), at(b, s)) for s in range(counts.pop()))
-
-
 def _lowest_need(found: RequiredRank) -> int | None:
     """Smallest need that the set leaves possible: one more than the largest trained rank below `low`."""
     if found.low is None:
@@ -340,5 +327,4 @@ def rank_ratio(a: RequiredRank, b: RequiredRank) -> RankRatio:
         low=_over(_lowest_need(a), b.high),
         high=_over(a.high, _lowest_need(b)),
         level=1 - sum(1 - level for level in levels),
-        by_seed=_ratio_by_seed(a, b),
     )

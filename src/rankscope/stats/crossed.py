@@ -1,6 +1,6 @@
 """Intervals when seeds and items are crossed: every seed is scored on the same test items."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,7 +18,6 @@ BOOTSTRAP_FROM_SEEDS = 10
 Side = Literal["two", "lower", "upper"]
 Scores = Shaped[np.ndarray, "..."]
 """Scores as they come, bool or number: [seeds, items], or [items] for one seed. See check_scores."""
-Arrays = Mapping[str, Scores]
 
 
 @dataclass(frozen=True)
@@ -131,14 +130,6 @@ def _bootstrap_end(moments: Moments, drawn_D: Float[np.ndarray, " D"], p: float)
     return mean + quantile * (_t_end(moments, p) - mean)
 
 
-def _widened(p: float, n: int) -> float:
-    """The probability to read off the bootstrap of n units so that it is as wide as a t interval.
-
-    Source: Hesterberg 2015, expanded percentile interval.
-    """
-    return float(special.ndtr(np.sqrt(n / (n - 1)) * special.stdtrit(n - 1, p)))
-
-
 def _constant_ends(
     value: float, N: int, level: float, side: Side, share: bool
 ) -> tuple[tuple[float | None, float | None], str]:
@@ -194,54 +185,4 @@ def crossed_interval(
         n_seeds=S,
         n_items=N,
         by_seed=tuple(c_SN.mean(1).tolist()),
-    )
-
-
-def _check_crossed(arrays: Arrays) -> tuple[dict[str, Float[np.ndarray, "S N"]], int, int]:
-    checked = {name: check_scores(values_SN, name) for name, values_SN in arrays.items()}
-    shapes = {name: values_SN.shape for name, values_SN in checked.items()}
-    S = max((shape[0] for shape in shapes.values()), default=0)
-    N = max((shape[1] for shape in shapes.values()), default=0)
-    if not checked or any(shape[0] not in (1, S) or shape[1] != N for shape in shapes.values()):
-        raise BadInput(
-            f"Arrays must share their items and have one seed or all {S} of them, not {shapes}. "
-            "Score every arm on the same test items with the same seeds."
-        )
-    return checked, S, N
-
-
-def crossed_bootstrap(
-    arrays: Arrays,
-    statistic: Callable[[dict[str, Float[np.ndarray, "S N"]]], float],
-    level: float = 0.95,
-    draws: int = 2000,
-    seed: int = 0,
-) -> Interval:
-    """Interval for any statistic of several arms: seeds and items are drawn once per replicate, for all arms.
-
-    Shapes: every array [S, N]; an array of one seed (the base) is only resampled over items.
-    Percentiles are widened to the t's with S - 1 degrees of freedom; wide where the residual between seeds
-    and items dominates, which resampling both counts three times (Owen 2007). One seed gives ends None.
-    `by_seed` holds the statistic of each seed alone.
-    """
-    checked, S, N = _check_crossed(arrays)
-    random = np.random.default_rng(seed)
-
-    def at(seeds_S: np.ndarray, items_N: np.ndarray) -> float:
-        return float(statistic({name: v[seeds_S if len(v) == S else [0]][:, items_N] for name, v in checked.items()}))
-
-    every_N = np.arange(N)
-    low = high = None
-    if S > 1:
-        drawn_D = np.array([at(random.integers(S, size=S), random.integers(N, size=N)) for _ in range(draws)])
-        low, high = _ends(lambda p: float(np.quantile(drawn_D, _widened(p, S))), level, "two")
-    return Interval(
-        estimate=at(np.arange(S), every_N),
-        low=low,
-        high=high,
-        level=level,
-        method=f"crossed bootstrap, {S} seeds x {N} items" if S > 1 else f"one seed: no interval over seeds, {N} items",
-        n_seeds=S,
-        n_items=N,
-        by_seed=tuple(at(np.array([s]), every_N) for s in range(S)),
     )

@@ -94,7 +94,7 @@ def _estimate_words(ratio: RankRatio) -> str:
 def _limits(planning: SkillFindings, reasoning: SkillFindings) -> tuple[str, ...]:
     return (
         f"One base of 0.8 million parameters, one map size, all maps adapted, {planning.budget}.",
-        f"Full fine-tuning reaches {_of(planning, 'full'):.1%} (HashHop) and {_of(reasoning, 'full'):.1%} (HashChain).",
+        f"Full fine-tuning reaches {_full(planning)} (HashHop) and {_full(reasoning)} (HashChain).",
         "HashHop is judged on items that end at a leaf, as HashChain always does: seeing it can replace counting.",
         "HashHop asks for 1 or 2 hops; the shortest chain of HashChain has 1 to 3.",
         "Required rank is an upper bound set by this optimiser and budget: more steps may need less rank.",
@@ -102,5 +102,6 @@ def _limits(planning: SkillFindings, reasoning: SkillFindings) -> tuple[str, ...
     )
 
 
-def _of(skill: SkillFindings, arm: str) -> float:
-    return next(point.score.estimate for point in skill.curve if point.arm == arm)
+def _full(skill: SkillFindings) -> str:
+    point = skill.point("full")
+    return "nothing, having diverged," if point is None else f"{point.score.estimate:.1%}"

@@ -142,7 +142,7 @@ def skill_findings(
             for arm in skill.arms
         ),
         required=_required(skill, scores, unsettled),
-        functional=tuple(_functional(skill, rank, q, tables, scores) for rank in skill.functional for q in SHARES),
+        functional=tuple(one for rank in skill.functional for one in _functional(skill, rank, tables, scores)),
         spectral=then.spectral if then else tuple(_spectral(arm, tables, scores.seeds) for arm in skill.lora_arms),
         recovery=_recovery(skill, scores),
         flags=_flags(unsettled, diverged),
@@ -311,9 +311,11 @@ def _recovery(skill: SkillPlan, scores: Scores) -> tuple[Recovery, ...]:
     return tuple(recovery(scores.by_arm[label], full, scores.reference_N, label) for label in arms)
 
 
-def _functional(skill: SkillPlan, rank: int, q: float, tables: SkillTables, scores: Scores) -> FunctionalRank:
+def _functional(skill: SkillPlan, rank: int, tables: SkillTables, scores: Scores) -> tuple[FunctionalRank, ...]:
+    """At every share of the gain; all have one curve, and the first holds it."""
     curves, reference_N = _curves_and_reference(skill, rank, tables, scores, skill.controls)
-    return functional_rank(LoraSpec(rank=rank).label, curves, reference_N, q)
+    first, *others = (functional_rank(LoraSpec(rank=rank).label, curves, reference_N, q) for q in SHARES)
+    return (first, *(one.override(curve=()) for one in others))
 
 
 def _curves_and_reference(

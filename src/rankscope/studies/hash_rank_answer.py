@@ -39,7 +39,9 @@ def _as_found(skill: SkillFindings, _: float) -> RequiredRank:
 
 
 def _not_again(skill: SkillFindings, arm: str, _: float) -> Interval:
-    return next(point.gain for point in skill.curve if point.arm == arm)
+    point = skill.point(arm)
+    assert point is not None
+    return point.gain
 
 
 def _pair_words(pair: Pair) -> str:
@@ -73,7 +75,10 @@ def noise_scores(skills: tuple[SkillFindings, ...]) -> list[float]:
 
 def shortcut_words(chain: SkillFindings) -> tuple[str, ...]:
     """Whether direct HashChain was learnt, or only its shortcut, so that the claims rest on matched mode."""
-    full = next(point.score for point in chain.curve if point.arm == "full")
+    point = chain.point("full")
+    if point is None:
+        return ("Full fine-tuning of HashChain diverged in every seed, so direct mode says nothing.",)
+    full = point.score
     shortcut = max((*chain.shortcuts.values(), chain.chance or 0.0))
     if full.low is not None and full.low > shortcut + SHORTCUT_MARGIN:
         return ()

@@ -112,8 +112,12 @@ RATIO_CLAIMS = (
 
 
 def hash_rank_claims(evidence: Evidence, command: str) -> tuple[ClaimCard, ...]:
-    """A card per declared claim, in matched mode or in the direct form's; none in the pilot of difficulty."""
-    mode = next((mode for mode in ("matched", "direct") if pairs_of(evidence, mode)), None)
+    """A card per declared claim, in matched mode or in the direct form's; none in the pilot of difficulty.
+
+    Nor where no placement has both twins, as while `dense` has diverged in every seed of one of them.
+    """
+    found = {mode: pairs_of(evidence, mode) for mode in ("matched", "direct")}
+    mode = next((mode for mode, pairs in found.items() if any(place in pairs for place in PRIMARY)), None)
     if mode is None:
         return ()
     cards = (
@@ -121,13 +125,24 @@ def hash_rank_claims(evidence: Evidence, command: str) -> tuple[ClaimCard, ...]:
         low_rank_card(evidence, mode, command),
         *(lora_card(evidence, mode, name, word, command) for name, word in LORA_WORDS.items()),
     )
-    untrained = [place for place in PRIMARY if place not in pairs_of(evidence, mode)] if mode == "matched" else []
-    return tuple(in_part(card, untrained) for card in cards) if untrained else cards
+    missing = [place for place in PRIMARY if place not in found[mode]] if mode == "matched" else []
+    return tuple(in_part(card, _missing_words(evidence, missing)) for card in cards) if missing else cards
 
 
-def in_part(card: ClaimCard, untrained: list[str]) -> ClaimCard:
-    """The card of a form that trains some placements only: it tells what it found and decides nothing."""
-    part = f"This form does not train {' and '.join(untrained)}; without all three placements it decides nothing."
+def _missing_words(evidence: Evidence, places: list[str]) -> str:
+    """Which placements lack a pair: those of another form, or whose dense training diverged in every seed."""
+    trained = {skill.name for skill in evidence.skills if skill.mode == "matched"}
+    lost = [place for place in places if any(f"{name}, {place}" in trained for name in TWINS)]
+    untrained = [place for place in places if place not in lost]
+    return " ".join(
+        [f"This form does not train {' and '.join(untrained)}."] * bool(untrained)
+        + [f"Dense training diverged in every seed on {' and '.join(lost)}."] * bool(lost)
+    )
+
+
+def in_part(card: ClaimCard, missing: str) -> ClaimCard:
+    """The card of a form that has some placements only: it tells what it found and decides nothing."""
+    part = f"{missing} Without all three placements it decides nothing."
     power = "More seeds alone would not decide it: placements are missing."
     if card.power:
         power = f"{power} Of what was trained alone: {card.power}"
@@ -148,7 +163,10 @@ def pairs_of(evidence: Evidence, mode: str) -> dict[str, Pair]:
 
 def unmatched(pair: Pair) -> str:
     """Why the twins of a level can not be compared: too easy, not learnt, or not equally hard; empty where they can."""
-    base, full = [skill.base_score for skill in pair], [score_of(skill, "full") for skill in pair]
+    base, fulls = [skill.base_score for skill in pair], [skill.point("full") for skill in pair]
+    if dead := [skill.name for skill, point in zip(pair, fulls, strict=True) if point is None]:
+        return f"full fine-tuning of {' and '.join(dead)} diverged in every seed"
+    full = [point.score.estimate for point in fulls if point]
     told = level_words(pair)
     if max(base) > MOST_BASE:
         return f"base above {MOST_BASE:.0%}: {told}"
@@ -160,13 +178,14 @@ def unmatched(pair: Pair) -> str:
 
 def level_words(pair: Pair) -> str:
     """Scores of base and full of both tasks."""
-    base, full = [skill.base_score for skill in pair], [score_of(skill, "full") for skill in pair]
-    return f"base {base[0]:.1%} and {base[1]:.1%}, full {full[0]:.1%} and {full[1]:.1%}"
+    base = [f"{skill.base_score:.1%}" for skill in pair]
+    return f"base {' and '.join(base)}, full {' and '.join(score_words(skill, 'full') for skill in pair)}"
 
 
-def score_of(skill: SkillFindings, arm: str) -> float:
+def score_words(skill: SkillFindings, arm: str) -> str:
     """Primary score of an arm, mean over seeds and items."""
-    return next(point.score.estimate for point in skill.curve if point.arm == arm)
+    point = skill.point(arm)
+    return "diverged" if point is None else f"{point.score.estimate:.1%}"
 
 
 def ratios_at(claim: RatioClaim, evidence: Evidence, pairs: dict[str, Pair], level: float) -> dict[str, Ratio]:
@@ -352,27 +371,29 @@ def lora_card(evidence: Evidence, mode: str, name: str, word: str, command: str)
     pairs = pairs_of(evidence, mode)
     place = next(place for place in PRIMARY if place in pairs)
     skill = pairs[place][list(TWINS).index(name)]
-    arm = max((point for point in skill.curve if point.rank), key=lambda point: point.rank or 0)
-    why = unmatched(pairs[place])
+    arm = f"rank {max(point.rank or 0 for pair in pairs.values() for one in pair for point in one.curve)}"
+    dead = "" if skill.point(arm) else f"{arm} diverged in every seed"
+    why = dead or unmatched(pairs[place])
 
     def at(level: float) -> str:
-        return "undecided" if why else lora_verdict(evidence.gain_at(skill, arm.arm, level))
+        return "undecided" if why else lora_verdict(evidence.gain_at(skill, arm, level))
 
     few = skill.n_seeds < MIN_SEEDS
     verdict = "underpowered" if few else at(LEVEL)
-    told = [few_words(skill.n_seeds)] * few + [f"This level does not qualify: {why}."] * bool(why)
-    scores = f"Base {skill.base_score:.1%}, {arm.arm} {arm.score.estimate:.1%}, full fine-tuning"
+    told = [few_words(skill.n_seeds)] * few + [f"It can not be told: {why}."] * bool(why)
+    scores = f"Base {skill.base_score:.1%}, {arm} {score_words(skill, arm)}, full fine-tuning"
+    gain = dead or points_words(evidence.gain_at(skill, arm, LEVEL))
     return ClaimCard(
         claim=f"LoRA improves {word} over its base",
         source=f"{PAPER}: adapters raise {word} scores over the base's",
         rule=LORA_RULE,
-        estimate=f"gain of {arm.arm}, {place}: {points_words(evidence.gain_at(skill, arm.arm, LEVEL))}",
+        estimate=f"gain of {arm}, {place}: {gain}",
         verdict=verdict,
-        because=" ".join([*told, f"{scores} {score_of(skill, 'full'):.1%}."]),
+        because=" ".join([*told, f"{scores} {score_words(skill, 'full')}."]),
         limits=_limits(evidence, mode),
         command=command,
         p_value=None if few or why else p_value_of(at),
-        power="" if verdict in DECIDED else _lora_power(evidence, skill, arm.arm, why),
+        power="" if verdict in DECIDED else _lora_power(evidence, skill, arm, why),
     )
 
 

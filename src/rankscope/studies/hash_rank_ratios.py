@@ -74,6 +74,8 @@ def functional_ratio(evidence: Evidence, pair: Pair, level: float) -> Ratio:
     found = [largest_functional(skill) for skill in pair]
     if any(one is None or one.no_gain or 0 in one.by_seed for one in found):
         return Ratio(untold="an adapter without a gain")
+    if len(arms := {one.arm for one in found if one}) > 1:
+        return Ratio(untold=f"the largest adapters left are {' and '.join(sorted(arms))}")
     if unpaired := _unpaired([one.by_seed for one in found if one is not None]):
         return Ratio(untold=unpaired)
     item_var = functional_item_variance(evidence, pair)
@@ -108,6 +110,8 @@ def functional_ends(pair: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def count_ratio(evidence: Evidence, pair: Pair, level: float) -> Ratio:
     """Of the paper's threshold counts of the largest adapters, means over sites, paired by seed."""
     counts = [threshold_counts(skill) for skill in pair]
+    if len(ranks := {nominal for nominal, _ in counts}) > 1:
+        return Ratio(untold=f"the largest adapters left are rank {' and rank '.join(map(str, sorted(ranks)))}")
     if any(nominal * SATURATED <= min(by_seed) for nominal, by_seed in counts):
         return Ratio(untold=f"{COUNT} equals the nominal rank")
     if any(min(by_seed) <= 0 for _, by_seed in counts):
@@ -126,8 +130,9 @@ def count_blindness(evidence: Evidence) -> str:
     pair = [next((one for one in evidence.skills if one.name == name and one.spectral), None) for name in SEEN_AND_NULL]
     if pair[0] is None or pair[1] is None:
         return ""
-    seen, null = (float(np.mean(threshold_counts(skill)[1])) for skill in pair if skill is not None)
-    same = null > 0 and 1 / SAME_AS_NULL <= seen / null <= SAME_AS_NULL
+    (largest, seen_S), (other, null_S) = (threshold_counts(skill) for skill in pair if skill is not None)
+    seen, null = float(np.mean(seen_S)), float(np.mean(null_S))
+    same = largest == other and null > 0 and 1 / SAME_AS_NULL <= seen / null <= SAME_AS_NULL
     return f"it does not see the task: {seen:.3g} on HashChain, {null:.3g} on shuffled labels" if same else ""
 
 

@@ -12,7 +12,7 @@ from rankscope.base.seeds import Seeds
 from rankscope.rank.records import Control
 from rankscope.train.cell import ArmSpec, Budget, Cell, LoraSpec, OptimiserSpec
 
-ALL_CONTROLS: tuple[Control, ...] = ("energy", "random", "bottom", "rescaled", "fisher", "global")
+USUAL_CONTROLS: tuple[Control, ...] = ("energy", "random", "bottom", "rescaled", "fisher", "global")
 """All but `noise`, which holds nothing of the adapter."""
 
 
@@ -40,7 +40,7 @@ class SkillPlan(Config):
     """Keep only items at whose index this HashHop task ends at a leaf: tested and validated twins share their maps."""
     functional: tuple[int, ...] = ()
     """Nominal ranks whose adapters are truncated to find the functional rank."""
-    controls: tuple[Control, ...] = ALL_CONTROLS
+    controls: tuple[Control, ...] = USUAL_CONTROLS
     n_truncation: PositiveInt = 150
     """Test items on which truncations are scored (the first ones)."""
     read: tuple[int, ...] = ()

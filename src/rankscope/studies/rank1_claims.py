@@ -71,7 +71,7 @@ class Question:
     def arms(self) -> dict[str, tuple[SkillFindings, CurvePoint | None]]:
         """`rank 1 of mix, all maps` -> its skill and what it reached, None where it diverged in every seed."""
         return {
-            f"{arm} of {skill.name}": (skill, next((point for point in skill.curve if point.arm == arm), None))
+            f"{arm} of {skill.name}": (skill, skill.point(arm))
             for terms in self.contrasts.values()
             for skill, arm, _ in terms
         }

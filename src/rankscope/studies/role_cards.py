@@ -79,8 +79,7 @@ def _doubt(skill: SkillFindings, arm: str) -> str | None:
     """What forbids a verdict though the intervals allow one: untuned rates, trainings that still improved."""
     if confounded := incomparable_words((skill,)):
         return confounded
-    point = next((point for point in skill.curve if point.arm == arm), None)
-    if improved_in_most(skill, point):
+    if improved_in_most(skill, skill.point(arm)):
         return f"{arm} of {skill.name} was still improving in most seeds when the budget ended"
     return None
 

@@ -117,11 +117,19 @@ def _run_by_seed(plan: StudyPlan, kept: Mapping[str, Kept], sitting: Sitting) ->
     started = time.monotonic()
     own = plan.without(kept)
     for n in _told_after(own):
+        if _is_trained_further(own, n, sitting):
+            continue
         training, label = own.first_seeds(n), f"training, seed {n} of {own.n_seeds}"
         trained = train_stage(training, sitting, label) if own.skills else []
         score_stage(training, trained, sitting)
         partial = f"{n} of {own.n_seeds} seeds" if n < own.n_seeds else ""
         _conclude(plan.first_seeds(n, whole=kept), trained, kept, sitting, time.monotonic() - started, partial)
+
+
+def _is_trained_further(own: StudyPlan, n: int, sitting: Sitting) -> bool:
+    """Whether the seed after the first n is trained too, as in a run that goes on: findings are not put back to n."""
+    cells = [cell for *_, cell in own.first_seeds(n + 1).cells()] if n < own.n_seeds else []
+    return bool(cells) and all(map(sitting.executor.has_finished, cells))
 
 
 def _told_after(own: StudyPlan) -> range:
@@ -283,8 +291,8 @@ def committed_calibration() -> tuple[tuple[CalibrationRow, ...], str | None]:
 
 def _reproduce(plan: StudyPlan, command: str, kept: Iterable[Kept]) -> dict[str, str]:
     return {
-        "this study": command,
-        **{f"what was taken from {one.facts['study']}": one.command for one in kept},
+        "this study": f"{command} --precision '{plan.precision}'",
+        **{f"what was taken from {one.words}": one.command for one in kept},
         "this page from its records": "rankscope report RUN_FOLDER",
         **(
             {"learning rates": "; ".join(f"rankscope study {tuning}" for tuning in plan.tuned_by)}

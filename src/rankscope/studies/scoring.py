@@ -8,7 +8,6 @@ from typing import Literal
 
 import numpy as np
 import polars as pl
-import torch
 
 from rankscope.adapters.attach import attached
 from rankscope.adapters.planted import teacher_of
@@ -23,6 +22,7 @@ from rankscope.runs.tables import write_table
 from rankscope.studies.plan import SkillPlan
 from rankscope.tasks.catalog import load_items, load_role_items
 from rankscope.tasks.encoded import EncodedItems
+from rankscope.train.local import threads
 from rankscope.train.training import FINAL, early_step_of
 
 SCORING_SEED = 0
@@ -77,8 +77,8 @@ class Scorer:
     def __call__(self, job: ScoreJob) -> Iterator[Path]:
         """Writes the job's table, unless it is there already, and yields its path."""
         if not job.out.exists():
-            torch.set_num_threads(self.n_threads)
-            write_table(job.out, self._table(job))
+            with threads(self.n_threads):
+                write_table(job.out, self._table(job))
         yield job.out
 
     @property

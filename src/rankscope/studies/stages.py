@@ -20,7 +20,7 @@ from rankscope.studies.progress import meter, minutes, say
 from rankscope.studies.scoring import ScoreJob, ScoreKind, Scorer, build_scorer, items_tag
 from rankscope.train.cell import ArmSpec, Cell, LoraSpec
 from rankscope.train.events import Diverged, Finished, Progress
-from rankscope.train.local import LocalExecutor, n_cores
+from rankscope.train.local import WORTH_TIMING_STEPS, LocalExecutor, n_cores
 from rankscope.train.pool import pool_events
 from rankscope.train.training import TIMING
 
@@ -32,8 +32,6 @@ CELLS, SCORES, TRUNCATION, ROLES = (f"{RECORDS}/{name}.parquet" for name in ("ce
 SCORE_DECIMALS, CUT_DECIMALS = 4, 2
 """To which log-probabilities are kept, in nats; truncations, of which there are most, are only ever averaged."""
 _WORTH_SAYING_S = 60.0
-_WORTH_TIMING_STEPS = 40
-"""Trainings of fewer steps (mean) are over about as soon as their steps have been timed."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +63,7 @@ class Sitting:
 
 def tell_cost(cells: Sequence[Cell], sitting: Sitting) -> None:
     """Says how the cells will be trained and about how long it will take, from a few real steps of each shape."""
-    if sum(cell.budget.n_steps for cell in cells) < _WORTH_TIMING_STEPS * len(cells):
+    if sum(cell.budget.n_steps for cell in cells) < WORTH_TIMING_STEPS * len(cells):
         return
     work = sitting.executor.plan(cells)
     total_s = sitting.executor.estimate_seconds(work) * SCORING_SHARE

@@ -26,6 +26,9 @@ from rankscope.train.threads import WORTH_S, Choice, choices, fastest_choice
 from rankscope.train.training import EARLY_FRAC, PREFIX, TrainingSettings
 from rankscope.train.work import USABLE, Fit, Room, Work, plan_workers, with_micro_batches
 
+WORTH_TIMING_STEPS = 40
+"""Trainings of fewer steps (mean) are over about as soon as their steps have been timed."""
+
 
 class LocalExecutor:
     """Trains cells into `root / key`. Results do not depend on the number of workers, given the threads of each."""
@@ -100,7 +103,8 @@ class LocalExecutor:
 
     def _fastest(self, jobs: tuple[Job, ...], most_workers: int) -> Choice:
         """Workers and threads for the jobs, measured where they take long."""
-        if self._seconds(jobs, 1) < WORTH_S:
+        n_steps = sum(job.cells[0].budget.n_steps for job in jobs)
+        if n_steps < WORTH_TIMING_STEPS * len(jobs) or self._seconds(jobs, 1) < WORTH_S:
             return most_workers, 1
         among = choices(n_cores(), min(most_workers, len(jobs)))
         step_s = self._step_s[1]

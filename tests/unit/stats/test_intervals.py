@@ -3,7 +3,7 @@ import pytest
 from scipy import stats
 
 from rankscope.base.errors import BadInput
-from rankscope.stats.crossed import crossed_bootstrap, crossed_interval, crossed_moments
+from rankscope.stats.crossed import crossed_interval, crossed_moments
 from rankscope.stats.fieller import fieller
 from rankscope.stats.power import minimum_detectable_effect, seeds_needed, times_as_many
 from rankscope.stats.proportion import clopper_pearson, wilson
@@ -58,20 +58,6 @@ def test_what_is_no_share_is_refused_as_one():
 def test_missing_scores_are_refused():
     with pytest.raises(BadInput, match="not finite"):
         crossed_interval(np.array([[0.0, np.nan]]))
-    with pytest.raises(BadInput, match="share their items"):
-        crossed_bootstrap({"a": np.ones((3, 4)), "b": np.ones((2, 4))}, lambda arms: 0.0)
-
-
-def test_the_bootstrap_draws_the_same_seeds_and_items_for_every_arm():
-    random = np.random.default_rng(0)
-    scores_SN, base_N = random.random((12, 40)), random.random(40)
-    arms = {"a": scores_SN, "b": scores_SN + 0.25, "base": base_N}
-    found = crossed_bootstrap(arms, lambda v: float((v["b"] - v["a"]).mean()), draws=50)
-    assert (found.low, found.high) == pytest.approx((0.25, 0.25))
-    gain = crossed_bootstrap(arms, lambda v: float(v["a"].mean() - v["base"].mean()), draws=500)
-    assert gain.estimate == pytest.approx(scores_SN.mean() - base_N.mean())
-    assert gain.low < gain.estimate < gain.high
-    assert len(gain.by_seed) == 12
 
 
 def test_fieller_by_hand_and_unbounded():

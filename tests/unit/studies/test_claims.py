@@ -61,7 +61,7 @@ def skill(name: str, mode: str, required: tuple[RequiredRank, ...] = (), n_seeds
 
 
 def ratio(low: float | None, high: float | None) -> RankRatio:
-    return RankRatio(estimate=None, low=low, high=high, level=0.95, by_seed=())
+    return RankRatio(estimate=None, low=low, high=high, level=0.95)
 
 
 @pytest.mark.parametrize(

@@ -280,10 +280,31 @@ def test_a_form_that_lacks_placements_tells_what_it_found_and_decides_nothing():
     found = cards([*twins({}, HALF, ("all maps",)), null(), repeat()])
     assert [(card.verdict, card.p_value) for card in found] == [("undecided", None)] * 6
     assert all(card.because.startswith("By what was trained it would be supported.") for card in found)
-    assert "does not train c_proj and attention; without all three placements" in found[REQUIRED].because
+    assert "does not train c_proj and attention. Without all three placements" in found[REQUIRED].because
     assert found[REQUIRED].estimate.endswith("all maps: 2 [1.5, 2]")
     open_too = cards([*twins({"uses": (16,) * 5}, {"uses": (12,) * 5}, ("all maps",)), null()])[FUNCTIONAL]
     assert open_too.power.startswith("More seeds alone would not decide it: placements are missing.")
+
+
+def test_an_arm_that_diverged_in_every_seed_is_named_and_decides_nothing():
+    alive = [*twins({}, HALF), null(), repeat()]
+    no_full = (point("rank 64", 0.95, 64), point("dense", 0.97))
+    found = cards([one.override(curve=no_full) if one.name == "HashHop, c_proj" else one for one in alive])
+    assert (
+        "c_proj can not be told (full fine-tuning of HashHop, c_proj diverged in every seed" in found[REQUIRED].because
+    )
+    assert [(card.verdict, card.p_value) for card in found[LORA_PLANNING:]] == [("undecided", None)] * 2
+    no_64 = {"curve": (point("rank 32", 0.95, 32), point("dense", 0.97), point("full", 0.98))}
+    of_32 = skill("HashChain, c_proj", **(HALF | no_64)).spectral[0].override(arm="rank 32", nominal_rank=32)
+    of_32s = {"spectral": (of_32,), "functional": (functional((8,) * 5).override(arm="rank 32"),)}
+    lost = [one.override(**no_64, **of_32s) if one.name == "HashChain, c_proj" else one for one in alive]
+    found = cards(lost)
+    told = "c_proj can not be told (the largest adapters left are rank 32 and rank 64)"
+    assert all(told in card.because for card in found[FUNCTIONAL : COUNT + 1])
+    assert found[LORA_REASONING].estimate == "gain of rank 64, c_proj: rank 64 diverged in every seed"
+    assert (found[LORA_REASONING].verdict, found[LORA_PLANNING].verdict) == ("undecided", "supported")
+    no_dense = [one.override(required=()) if one.name == "HashHop, c_proj" else one for one in alive]
+    assert "Dense training diverged in every seed on c_proj. Without all three" in cards(no_dense)[REQUIRED].because
 
 
 def test_few_seeds_and_untuned_rates_forbid_verdicts():

@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
-from rankscope.studies.stages import Trained, read_tables, resolve_workers, score_jobs
+from rankscope.studies.run import _is_trained_further
+from rankscope.studies.stages import Sitting, Trained, read_tables, resolve_workers, score_jobs
 from rankscope.train.cell import Budget, DenseSpec, LoraSpec
+from rankscope.train.local import n_cores
 
 SKILL = SkillPlan(
     name="HashChain, so",
@@ -69,4 +71,13 @@ def test_a_table_of_another_version_is_refused(tmp_path):
 
 def test_workers_fill_the_cores_unless_told():
     assert resolve_workers(3, "cpu") == 3
-    assert resolve_workers(0, "cpu") >= 1
+    assert resolve_workers(0, "cpu") == n_cores()
+
+
+def test_a_run_that_goes_on_does_not_put_its_findings_back_to_an_earlier_seed(tmp_path, monkeypatch):
+    """Two of three seeds are trained: what comes next is to score the second, not to write up the first again."""
+    made = PLAN.override(skills=[SKILL.override(seeds=(1, 2, 3)).model_dump()])
+    done = {cell for *_, cell in made.first_seeds(2).cells()}
+    sitting = Sitting(tmp_path)
+    monkeypatch.setattr(sitting.executor, "has_finished", done.__contains__)
+    assert [_is_trained_further(made, n, sitting) for n in (1, 2, 3)] == [True, False, False]
