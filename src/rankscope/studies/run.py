@@ -47,7 +47,7 @@ from rankscope.studies.stages import (
     train_stage,
     write_records,
 )
-from rankscope.studies.tuning import run_tuning
+from rankscope.studies.tuning import GRID, run_tuning
 from rankscope.train.cell import FullSpec
 from rankscope.train.materials import first_items
 from rankscope.train.precision import AUTO, resolve_precision
@@ -96,7 +96,7 @@ def run_study(
             check_items(plan, kept, sitting)
         cells = [cell for *_, cell in plan.without(kept).cells()]
         if cells and not any((folder / "cells").glob("*/done.json")):
-            tell_cost(cells, sitting)
+            tell_cost(cells, sitting, 1 if plan.tuned_by else len(GRID))
         if plan.tuned_by:
             _run_by_seed(plan, kept, sitting)
         else:

@@ -61,15 +61,19 @@ class Sitting:
         )
 
 
-def tell_cost(cells: Sequence[Cell], sitting: Sitting) -> None:
-    """Says how the cells will be trained and about how long it will take, from a few real steps of each shape."""
+def tell_cost(cells: Sequence[Cell], sitting: Sitting, at_least: int = 1) -> None:
+    """Says how the cells will be trained and about how long it will take, from a few real steps of each shape.
+
+    `at_least`: how often all of them will be trained, or more.
+    """
     if sum(cell.budget.n_steps for cell in cells) < WORTH_TIMING_STEPS * len(cells):
         return
     work = sitting.executor.plan(cells)
-    total_s = sitting.executor.estimate_seconds(work) * SCORING_SHARE
+    total_s = sitting.executor.estimate_seconds(work) * SCORING_SHARE * at_least
     if total_s > _WORTH_SAYING_S:
         say(work.describe())
-        say(f"About {minutes(total_s)}. Stopped at any point, the same command goes on.")
+        about = "About" if at_least == 1 else f"At {at_least} learning rates each, at least"
+        say(f"{about} {minutes(total_s)}. Stopped at any point, the same command goes on.")
 
 
 def threads_of(trained: Trained) -> str:
