@@ -1,5 +1,6 @@
 """The benchmark at a size that proves nothing but that it runs, and that every arm trains the same."""
 
+import pytest
 import torch
 
 from rankscope.bench.arms import peft_with_trainer
@@ -7,6 +8,7 @@ from rankscope.bench.cases import CASES
 from rankscope.bench.run import TRAINER, TUNED, Wanted, charged, run_case
 
 
+@pytest.mark.slow
 def test_every_arm_is_timed_beside_the_others():
     case = CASES["smoke"]
     rows = charged(run_case(case, n_rows=2, repeats=2), case)

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tiny_captures import base_of, random_adapter
 
 from rankscope.adapters.write import write_adapter
@@ -42,6 +43,7 @@ recorder.record(load_base(base), read_adapter(Path(adapter)), some_items(12), No
 """
 
 
+@pytest.mark.slow
 def test_a_capture_killed_again_and_again_ends_like_one_never_killed(tmp_path: Path) -> None:
     base = base_of("gpt2", tmp_path / "base")
     write_adapter(tmp_path / "adapter", random_adapter(base.model, 2), base.name)

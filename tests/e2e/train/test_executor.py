@@ -246,7 +246,10 @@ def test_what_is_trained_is_not_timed_again(tmp_path: Path, base_folder: Path, m
     executor = LocalExecutor(tmp_path, device="cpu", workers="auto", n_threads="auto")
     assert [type(event) for event in executor.train([cell])] == [Finished]
     assert timed == []
-    executor.plan([tiny.copy_cell(base_folder, "lora", lr=2e-2)])
+    fresh = tiny.copy_cell(base_folder, "lora", lr=2e-2)
+    executor.plan([fresh])
+    assert timed == [], "so few steps are over as soon as they have been timed"
+    executor.plan([fresh.override(budget=fresh.budget.override(n_epochs=200).model_dump())])
     assert timed == [1]
 
 
