@@ -49,6 +49,7 @@ def test_the_quick_commands_run_as_written(tmp_path, monkeypatch, rankscope):
         name, *arguments = (found for word in shlex.split(line) for found in sorted(glob.glob(word)) or [word])
         done = rankscope(*arguments)
         assert (name, done.code) == ("rankscope", 0), f"{line}\n{done.out}\n{done.err}"
+        assert "Traceback" not in done.err, line
     assert [path.name for path in tmp_path.iterdir()] == ["runs"]
 
 

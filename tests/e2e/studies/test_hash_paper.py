@@ -57,6 +57,8 @@ def test_findings_hold_every_setting_rank_and_group(findings: HashPaperFindings)
     assert [(point.task, point.rank) for point in findings.sweep] == [
         (task, rank) for task in ("planning", "reasoning") for rank in (0, *made.ranks)
     ]
+    for task in ("planning", "reasoning"):
+        assert sum(point.n_items for point in findings.groups if point.task == task) <= made.n_test
     assert {point.group for point in findings.groups if point.task == "planning" and not point.trained} == {3}
 
 

@@ -156,7 +156,8 @@ def test_a_grown_study_is_read_while_it_runs_and_goes_on_without_what_it_was_gro
     assert (found.partial, [skill.n_seeds for skill in found.skills]) == ("", [2, 2])
     assert "Partial:" not in (run / REPORT).read_text()
     assert pl.read_parquet(run / CELLS).group_by("precision").len().height == 2
-    assert "--precision 'fp32'" in next(
-        line for name, line in found.reproduce.items() if name.startswith("what was taken from hash_rank:smoke (commit")
+    (taken,) = (
+        line for name, line in found.reproduce.items() if name.startswith("what was taken from hash_rank:smoke")
     )
+    assert taken == "rankscope study hash_rank:smoke --precision 'fp32'"
     verify_finished(run)

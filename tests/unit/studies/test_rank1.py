@@ -15,6 +15,7 @@ from rankscope.rank.records import ClaimCard, CurvePoint, Recovery, SkillFinding
 from rankscope.stats.crossed import crossed_interval
 from rankscope.stats.interval import Interval
 from rankscope.studies.evidence import PRIMARY, Evidence
+from rankscope.studies.plan import rate_name
 from rankscope.studies.rank1 import FORMS, plan
 from rankscope.studies.rank1_claims import rank1_answer, rank1_claims
 from rankscope.tasks.catalog import load_task
@@ -137,6 +138,7 @@ def test_roles_are_judged_over_adapters_and_not_below_five():
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_whole(form):
     made = plan(form)
+    assert {rate_name(skill, arm) for skill in made.skills for arm in skill.arms} == set(made.rates)
     for one in made.skills:
         load_task(one.task)
         assert one.scored_as is not None
