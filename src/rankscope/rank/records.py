@@ -187,6 +187,11 @@ class SkillFindings(Config):
         """What the arm scored; None where it diverged in every seed, or was not trained."""
         return next((one for one in self.curve if one.arm == arm), None)
 
+    def n_cut_on(self, arm: str) -> int:
+        """Test items that the truncations of an arm's adapters are scored on; all of them where no curve is kept."""
+        cut = (one.curve[0].score.n_items for one in self.functional if one.arm == arm and one.curve)
+        return next(cut, self.n_items)
+
 
 class ClaimCard(Config):
     """A claim, our estimate, its interval, the verdict, its limits, the command that repeats it."""

@@ -266,8 +266,8 @@ def truncation_panel(skill: SkillFindings, functional: FunctionalRank) -> Panel:
     found = (
         "no gain: functional rank 0" if functional.no_gain else f"functional rank {functional_text(functional) or '–'}"
     )
-    n_items = functional.curve[0].score.n_items if functional.curve else skill.n_items
-    subtitle = f"{functional.arm}; {found} at q = {functional.q:g}; {size_text(skill, n_items)}"
+    size = size_text(skill, skill.n_cut_on(functional.arm))
+    subtitle = f"{functional.arm}; {found} at q = {functional.q:g}; {size}"
     return Panel(
         skill_label(skill),
         subtitle,

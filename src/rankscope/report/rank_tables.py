@@ -190,17 +190,12 @@ def analysed_table(findings: StudyFindings) -> Table:
             "q": Cell(text=f"{functional.q:g}", csv=raw(functional.q)),
             "functional": functional_cell(functional),
             "global": number_cell(functional.global_mean, plain, "no global budget was tried on this adapter"),
-            "size": text_cell(size_text(skill, n_cut_on(skill, functional.arm)), title=skill.budget),
+            "size": text_cell(size_text(skill, skill.n_cut_on(functional.arm)), title=skill.budget),
         }
         for skill in ordered(findings.skills)
         for functional in skill.functional
     )
     return Table("functional", "Functional rank of every adapter that was truncated", columns, rows)
-
-
-def n_cut_on(skill: SkillFindings, arm: str) -> int:
-    """Test items that the truncations of an arm's adapters are scored on; 0 where no curve is kept."""
-    return next((one.curve[0].score.n_items for one in skill.functional if one.arm == arm and one.curve), 0)
 
 
 def spectral_table(findings: StudyFindings) -> Table:

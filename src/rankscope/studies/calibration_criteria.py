@@ -108,16 +108,17 @@ def _of_functional_ranks(found: Totals) -> Iterator[Criterion]:
 def _of_shuffled(skill: SkillFindings) -> Criterion:
     functional = skill.functional[0]
     at_zero = sum(rank == 0 for rank in functional.by_seed)
-    score = next(point.score.estimate for point in skill.curve if point.arm == functional.arm)
-    easy = skill.chance is not None and score < skill.chance
+    point, remark = skill.point(functional.arm), ""
+    if point and skill.chance is not None and point.score.estimate < skill.chance:
+        remark = (
+            f"It could hardly have failed: the adapters score {point.score.estimate:.1%}, a guess among the candidates "
+            f"{skill.chance:.1%}, so that there is no gain to keep. Their rate was not tuned."
+        )
     return Criterion(
         asked="functional rank is 0 with shuffled labels",
         found=f"{at_zero} of {len(functional.by_seed)} adapters, of {functional.arm}",
         verdict="met" if at_zero == len(functional.by_seed) else "unmet",
-        remark=f"It could hardly have failed: the adapters score {score:.1%}, a guess among the candidates "
-        f"{skill.chance:.1%}, so that there is no gain to keep. Their rate was not tuned."
-        if easy
-        else "",
+        remark=remark,
     )
 
 

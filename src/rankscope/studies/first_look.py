@@ -7,7 +7,7 @@ lengths and contents differ.
 
 from dataclasses import dataclass
 
-from rankscope.studies.plan import USUAL_CONTROLS, SkillPlan, StudyPlan, rate_name
+from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.rates import read_rates
 from rankscope.train.cell import ArmSpec, Budget, DenseSpec, FullSpec, LoraSpec
 
@@ -66,7 +66,6 @@ def _skills(form: Form) -> tuple[SkillPlan, ...]:
             n_validation=form.n_validation,
             leaves_of=_task("hashhop", "matched"),
             functional=(largest,),
-            controls=USUAL_CONTROLS,
         )
         for name, question in pairs
     )

@@ -414,7 +414,7 @@ def lora_verdict(gain: Interval) -> str:
 def _cut_on(skill: SkillFindings) -> tuple[str, ...]:
     """On how many items functional ranks are read, where those are not all."""
     found = largest_functional(skill)
-    n_items = found.curve[0].score.n_items if found and found.curve else skill.n_items
+    n_items = skill.n_cut_on(found.arm) if found else skill.n_items
     return (f"Functional ranks are read on {n_items} of the {skill.n_items} test items.",) * (n_items < skill.n_items)
 
 

@@ -9,10 +9,10 @@ from rankscope.base.config import Config
 from rankscope.base.errors import BadInput
 from rankscope.base.precision import Precision
 from rankscope.base.seeds import Seeds
-from rankscope.rank.records import Control
+from rankscope.rank.records import CONTROLS, Control
 from rankscope.train.cell import ArmSpec, Budget, Cell, LoraSpec, OptimiserSpec
 
-USUAL_CONTROLS: tuple[Control, ...] = ("energy", "random", "bottom", "rescaled", "fisher", "global")
+USUAL_CONTROLS: tuple[Control, ...] = tuple(one for one in CONTROLS if one != "noise")
 """All but `noise`, which holds nothing of the adapter."""
 
 

@@ -20,7 +20,7 @@ from rankscope.studies.progress import meter, minutes, say
 from rankscope.studies.scoring import ScoreJob, ScoreKind, Scorer, build_scorer, items_tag
 from rankscope.train.cell import ArmSpec, Cell, LoraSpec
 from rankscope.train.events import Diverged, Finished, Progress
-from rankscope.train.local import WORTH_TIMING_STEPS, LocalExecutor, n_cores
+from rankscope.train.local import LocalExecutor, is_worth_timing, n_cores
 from rankscope.train.pool import pool_events
 from rankscope.train.training import TIMING
 
@@ -66,7 +66,7 @@ def tell_cost(cells: Sequence[Cell], sitting: Sitting, at_least: int = 1) -> Non
 
     `at_least`: how often all of them will be trained, or more.
     """
-    if sum(cell.budget.n_steps for cell in cells) < WORTH_TIMING_STEPS * len(cells):
+    if not is_worth_timing(cells):
         return
     work = sitting.executor.plan(cells)
     total_s = sitting.executor.estimate_seconds(work) * SCORING_SHARE * at_least

@@ -103,8 +103,7 @@ class LocalExecutor:
 
     def _fastest(self, jobs: tuple[Job, ...], most_workers: int) -> Choice:
         """Workers and threads for the jobs, measured where they take long."""
-        n_steps = sum(job.cells[0].budget.n_steps for job in jobs)
-        if n_steps < WORTH_TIMING_STEPS * len(jobs) or self._seconds(jobs, 1) < WORTH_S:
+        if not is_worth_timing([job.cells[0] for job in jobs]) or self._seconds(jobs, 1) < WORTH_S:
             return most_workers, 1
         among = choices(n_cores(), min(most_workers, len(jobs)))
         step_s = self._step_s[1]
@@ -150,6 +149,11 @@ class LocalExecutor:
     def _next(self, events: Iterator[Event], n_threads: int) -> Event | None:
         with threads(n_threads):
             return next(events, None)
+
+
+def is_worth_timing(cells: Sequence[Cell]) -> bool:
+    """Whether the cells train for long enough that timing a few of their steps first is worth the wait."""
+    return sum(cell.budget.n_steps for cell in cells) >= WORTH_TIMING_STEPS * len(cells)
 
 
 def build_trainer(root: Path, settings: TrainingSettings, n_threads: int) -> CellTrainer:
