@@ -55,6 +55,8 @@ class Form:
     placements: tuple[str, ...] = tuple(PLACEMENTS)
     levels: tuple[Level, ...] = ()
     """Levels beside the middle one."""
+    level_ranks: tuple[int, ...] = RANKS
+    """Ranks that are trained there."""
     beside: tuple[str, ...] = ("one-hop copy", "shuffled labels")
     """Skills of CONTROL_SKILLS that are trained too."""
     mode: str = "matched"
@@ -90,6 +92,7 @@ BY_PLACEMENT = (BY_C_PROJ, BY_ALL_MAPS, BY_ATTENTION)
 CONTROLLED = _part(tuple(PLACEMENTS), (*BY_PLACEMENT, BY_ONE_HOP), beside=EVERY_CONTROL)
 STUDIED = {
     "full": replace(CONTROLLED, levels=FURTHER),
+    "levels": replace(CONTROLLED, levels=FURTHER, level_ranks=RANKS[-1:]),
     "controls": CONTROLLED,
     "twice": _part(tuple(PLACEMENTS), BY_PLACEMENT, beside=("same task twice", "shuffled labels")),
     "placements": _part(tuple(PLACEMENTS), BY_PLACEMENT, beside=("shuffled labels",)),
@@ -101,11 +104,20 @@ STUDIED = {
     ),
     "quick": Form((1, 8, 64), (11,), 300, 300, SHORT, ("hash_rank:tune_quick",)),
 }  # fmt: skip
-"""From the first matched one to `all_maps` each holds the one below it, so that its records serve the one above."""
+"""Down to `all_maps` each holds the trainings and the skills of the one below it, so that its records serve the one
+above (but for the further levels of `levels`, which `full` trains at more ranks)."""
 FORMS = {
     **STUDIED,
-    "smoke": Form(
-        (2,), (21,), 40, 100, _steps(4, 32), ("hash_rank:tune_quick",), levels=FURTHER[:1], beside=EVERY_CONTROL
+    "smoke": replace(
+        CONTROLLED,
+        ranks=(2,),
+        seeds=(21,),
+        n_test=40,
+        n_validation=100,
+        budget=_steps(4, 32),
+        tuned_by=("hash_rank:tune_quick",),
+        levels=FURTHER[:1],
+        level_ranks=(2,),
     ),
     "difficulty": Form((), PILOT_SEEDS, 1000, 300, LONG, (BY_ALL_MAPS,)),
     **{name: _tuning(form) for name, form in TUNED_ALONE.items()},
@@ -225,7 +237,8 @@ def _skills(form: Form) -> tuple[SkillPlan, ...]:
         return _pilot(form)
     middle = MIDDLES[form.mode]
     compared = [one for placement in form.placements for one in _twins(form, placement, middle, placement)]
-    levels = [one for level in form.levels for one in _twins(form, level.name, level, "all maps")]
+    there = replace(form, ranks=form.level_ranks)
+    levels = [one for level in form.levels for one in _twins(there, level.name, level, "all maps")]
     return (*compared, *levels, *(CONTROL_SKILLS[name](form) for name in form.beside))
 
 

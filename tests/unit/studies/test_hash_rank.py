@@ -182,6 +182,15 @@ def test_half_of_the_other_conditions_must_favour():
     assert " attention: " in card.power
 
 
+def test_levels_with_one_rank_say_nothing_of_required_rank():
+    one_rank = {"need": required(None, 64, "censored below").override(by_rank={64: "sufficient"})}
+    levels = twins(one_rank, one_rank, ("1 hop", "3 hops", "3 chains"))
+    found = cards([*twins({}, HALF), *levels, repeat()])
+    assert found[REQUIRED].verdict == "supported", "they would count as others that do not favour"
+    assert "3 chains can not be told (one rank alone was trained)" in found[REQUIRED].because
+    assert "3 chains 1 [" in found[FUNCTIONAL].because
+
+
 def test_a_level_that_does_not_qualify_is_left_out_and_said():
     easy = twins({"base_score": 0.5}, {**SAME, "base_score": 0.5}, ("1 hop",))
     apart = twins({"curve": (point("rank 64", 0.95, 64), point("full", 0.94))}, SAME, ("3 hops",))
@@ -457,10 +466,13 @@ def test_the_middle_level_on_all_maps_is_part_of_the_full_form_and_of_first_look
     def cells(study: StudyPlan) -> set[Cell]:
         return {cell.override(optimiser=OptimiserSpec(lr=1e-3).model_dump()) for *_, cell in study.cells()}
 
-    plans = [hash_rank.plan(form) for form in ("all_maps", "c_proj", "placements", "twice", "controls", "full")]
+    grown = ("all_maps", "c_proj", "placements", "twice", "controls", "levels", "full")
+    plans = [hash_rank.plan(form) for form in grown]
     forms = [{cell for *_, cell in plan.cells()} for plan in plans]
     assert all(part < next_one for part, next_one in itertools.pairwise(forms))
-    assert all({*part.skills} < {*next_one.skills} for part, next_one in itertools.pairwise(plans))
+    whole = [{*plan.skills} for plan in plans]
+    assert all(part < next_one for part, next_one in itertools.pairwise(whole[:-1]))
+    assert whole[grown.index("controls")] < whole[-1]
     matched = {
         cell for cell in cells(first_look.plan("full")) if "mode=matched" in cell.task and "shuffled" not in cell.task
     }
