@@ -5,8 +5,8 @@ from rankscope.stats.interval import Interval
 from rankscope.studies.answers import held_words
 from rankscope.studies.evidence import Evidence
 from rankscope.studies.hash_rank import LEVELS
-from rankscope.studies.hash_rank_claims import PRIMARY, level_words, pairs_of, unmatched
-from rankscope.studies.hash_rank_ratios import Pair
+from rankscope.studies.hash_rank_ratios import largest_functional
+from rankscope.studies.hash_rank_twins import PRIMARY, Pair, level_words, pairs_of, repeat_pair, unmatched
 
 SHORTCUT_MARGIN = 0.10
 """Direct HashChain counts as learnt when full fine-tuning is surely this far above the best shortcut."""
@@ -28,7 +28,7 @@ def hash_rank_answer(
         *(f'"{claim.claim[0].upper()}{claim.claim[1:]}": {claim.verdict}.' for claim in claims),
         *(f"The level {place} is left out of the claims: {why}." for place, pair in pairs.items()
           if (why := unmatched(pair))),
-        *control_words(skills),
+        *control_words(evidence),
         *(shortcut_words(pairs["all maps"][1]) if mode == "direct" and "all maps" in pairs else ()),
         *held_words(calibration),
     )  # fmt: skip
@@ -48,12 +48,17 @@ def _pair_words(pair: Pair) -> str:
     return " ".join(f"{skill.name.partition(',')[0]}: {skill.required[0].sentence}" for skill in pair)
 
 
-def control_words(skills: tuple[SkillFindings, ...]) -> tuple[str, ...]:
+def control_words(evidence: Evidence) -> tuple[str, ...]:
     """What the controls gave, beside what they must give."""
-    said = []
+    skills, said = evidence.skills, []
     copy = next((skill for skill in skills if skill.name == "one-hop copy" and skill.required), None)
     if copy:
         said.append(f"Control, one-hop copy (needs least): {copy.required[0].sentence}")
+    used = [largest_functional(skill) for skill in repeat_pair(evidence) or ()]
+    by_seed = [", ".join(map(str, found.by_seed)) for found in used if found]
+    if len(by_seed) == 2:
+        told = " and ".join(by_seed)
+        said.append(f"Control, the same task twice (must agree): functional ranks by seed {told}, on all maps.")
     null = next((skill for skill in skills if skill.mode == "null" and skill.functional), None)
     if null:
         found = null.functional[0]

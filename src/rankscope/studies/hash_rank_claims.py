@@ -25,12 +25,11 @@ from rankscope.studies.evidence import (
     resolution_words,
     sets_power,
 )
-from rankscope.studies.hash_rank import LEVELS, PLACEMENTS, TWINS
+from rankscope.studies.hash_rank import TWINS
 from rankscope.studies.hash_rank_power import low_rank_power, ratio_power
 from rankscope.studies.hash_rank_ratios import (
     COUNT,
     Measure,
-    Pair,
     Ratio,
     count_ratio,
     functional_ends,
@@ -40,17 +39,13 @@ from rankscope.studies.hash_rank_ratios import (
     required_ratio,
     threshold_counts,
 )
+from rankscope.studies.hash_rank_twins import PRIMARY, Pair, pairs_of, repeat_pair, score_words, unmatched
 
 PAPER = "arXiv 2412.00029"
-PRIMARY = tuple(PLACEMENTS)
-"""Placements in the order in which they are asked: the first that can be told decides."""
-PLACES = (*PRIMARY, *(level.name for level in LEVELS))
 LOW_RANK = 8
 """Directions per map that still count as a low-rank space: a sixteenth of the width of tiny-gpt2."""
 WORTH = 0.02
 """Gain that counts as an improvement: two points."""
-MOST_BASE, LEAST_FULL, MATCHED_WITHIN = 0.40, 0.90, 0.03
-"""What qualifies a level of difficulty: highest base, lowest full, and how far twins may lie apart in either."""
 RATIO_RULE = (
     "Ratio HashHop over HashChain of the {quantity}, in one mode, at three placements (c_proj as in the paper, all "
     "maps, attention) and at every level of difficulty that qualifies (base at most 40 %, full at least 90 %, twins "
@@ -155,39 +150,6 @@ def in_part(card: ClaimCard, missing: str) -> ClaimCard:
 LORA_WORDS = {"HashHop": "planning", "HashChain": "reasoning"}
 
 
-def pairs_of(evidence: Evidence, mode: str) -> dict[str, Pair]:
-    """Place (a placement, or a further level) -> both tasks, where both were trained."""
-    found = {place: [evidence.skill(mode, f"{name}, {place}") for name in TWINS] for place in PLACES}
-    return {place: (pair[0], pair[1]) for place, pair in found.items() if pair[0] and pair[1]}
-
-
-def unmatched(pair: Pair) -> str:
-    """Why the twins of a level can not be compared: too easy, not learnt, or not equally hard; empty where they can."""
-    base, fulls = [skill.base_score for skill in pair], [skill.point("full") for skill in pair]
-    if dead := [skill.name for skill, point in zip(pair, fulls, strict=True) if point is None]:
-        return f"full fine-tuning of {' and '.join(dead)} diverged in every seed"
-    full = [point.score.estimate for point in fulls if point]
-    told = level_words(pair)
-    if max(base) > MOST_BASE:
-        return f"base above {MOST_BASE:.0%}: {told}"
-    if min(full) < LEAST_FULL:
-        return f"full below {LEAST_FULL:.0%}: {told}"
-    apart = max(abs(base[0] - base[1]), abs(full[0] - full[1]))
-    return f"twins more than {100 * MATCHED_WITHIN:.0f} points apart: {told}" if apart > MATCHED_WITHIN else ""
-
-
-def level_words(pair: Pair) -> str:
-    """Scores of base and full of both tasks."""
-    base = [f"{skill.base_score:.1%}" for skill in pair]
-    return f"base {' and '.join(base)}, full {' and '.join(score_words(skill, 'full') for skill in pair)}"
-
-
-def score_words(skill: SkillFindings, arm: str) -> str:
-    """Primary score of an arm, mean over seeds and items."""
-    point = skill.point(arm)
-    return "diverged" if point is None else f"{point.score.estimate:.1%}"
-
-
 def ratios_at(claim: RatioClaim, evidence: Evidence, pairs: dict[str, Pair], level: float) -> dict[str, Ratio]:
     """The ratio under every condition."""
     return {
@@ -255,12 +217,11 @@ def _decider(primary: str) -> str:
 
 def same_task_twice(claim: RatioClaim, evidence: Evidence) -> Ratio | None:
     """The ratio of HashHop to itself with other seeds, which is 1 but for what seeds do; None where not repeated."""
-    first = evidence.skill("matched", "HashHop, all maps")
-    again = evidence.skill("control", "HashHop again, all maps")
-    if first is None or again is None:
+    pair = repeat_pair(evidence)
+    if pair is None:
         return None
-    why = incomparable_words((first, again))
-    return Ratio(untold=why) if why else claim.measure(evidence, (first, again), LEVEL)
+    why = incomparable_words(pair)
+    return Ratio(untold=why) if why else claim.measure(evidence, pair, LEVEL)
 
 
 def repeat_doubt(twice: Ratio | None, verdict: str) -> str:

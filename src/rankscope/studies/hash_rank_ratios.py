@@ -12,6 +12,7 @@ from rankscope.rank.required import rank_ratio
 from rankscope.stats.crossed import item_variance
 from rankscope.studies.claims import PAPER_RANGE, doubts
 from rankscope.studies.evidence import STUCK, Evidence
+from rankscope.studies.hash_rank_twins import Pair
 
 COUNT = "N(1e-3)"
 """The paper's own count: singular values above a thousandth of the largest."""
@@ -50,7 +51,6 @@ class Ratio:
         return f"{'' if self.estimate is None else f'{self.estimate:.3g} '}[{ends[0]}, {ends[1]}]"
 
 
-Pair = tuple[SkillFindings, SkillFindings]
 Measure = Callable[[Evidence, Pair, float], Ratio]
 """(evidence, (HashHop, HashChain), level) -> their ratio."""
 

@@ -99,7 +99,13 @@ def kept_skills(plan: StudyPlan, folder: Path, taken_from: Sequence[Path]) -> di
         return store.of(cell).key
 
     kept: dict[str, Kept] = {}
-    for source in sorted((folder / TAKEN).glob("*")) or taken_from:
+    copies = sorted((folder / TAKEN).glob("*"))
+    if copies and taken_from and _differ(copies, taken_from):
+        say(
+            f"{folder} goes on from the records that it was started with, not from those given now, which are others. "
+            "To take these, start a new run folder (--out)."
+        )
+    for source in copies or taken_from:
         records = _Records.read(source)
         tried = {skill.key: records.take(plan, skill, key_of) for skill in plan.skills if skill.key not in kept}
         taken = {key: one for key, one in tried.items() if isinstance(one, Kept)}
@@ -113,6 +119,15 @@ def kept_skills(plan: StudyPlan, folder: Path, taken_from: Sequence[Path]) -> di
             say(f"Not taken, {key}: {why}")
         kept |= taken
     return kept
+
+
+def _differ(copies: Sequence[Path], taken_from: Sequence[Path]) -> bool:
+    """Whether the folders given hold other findings than the copies of those that the run was started with."""
+    were, are = (
+        [(folder / FINDINGS).read_bytes() if (folder / FINDINGS).exists() else b"" for folder in folders]
+        for folders in (copies, taken_from)
+    )
+    return were != are
 
 
 def keep_records(folder: Path, taken_from: Sequence[Path]) -> None:

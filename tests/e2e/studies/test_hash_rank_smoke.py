@@ -50,7 +50,9 @@ def test_the_smoke_form_goes_from_training_to_claims_and_page(finished: Path) ->
     assert "Partial:" not in page
 
 
-def test_a_study_takes_what_a_finished_run_holds_and_comes_out_the_same(finished: Path, tmp_path: Path) -> None:
+def test_a_study_takes_what_a_finished_run_holds_and_comes_out_the_same(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     again = run_module.run_study("hash_rank:smoke", tmp_path / "run", workers=1, device="cpu", taken_from=[finished])
     assert not list((again / "cells").glob("*")), "nothing is trained"
     first, second = read_findings(finished / FINDINGS), read_findings(again / FINDINGS)
@@ -71,6 +73,11 @@ def test_a_study_takes_what_a_finished_run_holds_and_comes_out_the_same(finished
     third = tmp_path / "third"
     run_module.run_study("hash_rank:smoke", third, workers=1, device="cpu", taken_from=[again])
     assert read_findings(third / FINDINGS).taken == second.taken, "where it was trained, not where it was last kept"
+    for source, is_other in ((again, False), (finished, True)):
+        capsys.readouterr()
+        run_module.run_study("hash_rank:smoke", third, workers=1, device="cpu", taken_from=[source])
+        told = " ".join(capsys.readouterr().err.split())
+        assert ("goes on from the records that it was started with, not from those given now" in told) == is_other
 
 
 def test_only_what_was_trained_otherwise_is_trained_again(

@@ -377,9 +377,11 @@ def test_the_answer_names_placements_claims_and_controls():
     assert said[0] == "c_proj: HashHop: Needs 4 to 4. HashChain: Needs 2 to 2."
     assert said[3] == '"Reasoning needs 2-3 times lower required rank than planning": supported.'
     assert said[9] == "Control, one-hop copy (needs least): Needs None to 1."
-    assert said[10] == "Control, shuffled labels: functional rank 0, as it must."
-    assert said[11].startswith("Control, random directions of the trained norm: at most 1.0% exact output")
-    assert len(said) == 12
+    twice = "functional ranks by seed 16, 16, 15, 16, 17 and 16, 16, 15, 16, 17, on all maps."
+    assert said[10] == f"Control, the same task twice (must agree): {twice}"
+    assert said[11] == "Control, shuffled labels: functional rank 0, as it must."
+    assert said[12].startswith("Control, random directions of the trained norm: at most 1.0% exact output")
+    assert len(said) == 13
 
 
 @pytest.mark.parametrize(("full", "learnt"), [(0.55, False), (0.58, False), (0.99, True)])

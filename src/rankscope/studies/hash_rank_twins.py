@@ -1,0 +1,53 @@
+"""Both tasks under each condition (a placement, or a further level), and whether they can be compared there."""
+
+from rankscope.rank.records import SkillFindings
+from rankscope.studies.evidence import Evidence
+from rankscope.studies.hash_rank import LEVELS, PLACEMENTS, TWINS
+
+Pair = tuple[SkillFindings, SkillFindings]
+"""HashHop and HashChain in one place, or the same task twice."""
+PRIMARY = tuple(PLACEMENTS)
+"""Placements in the order in which they are asked: the first that can be told decides."""
+PLACES = (*PRIMARY, *(level.name for level in LEVELS))
+MOST_BASE, LEAST_FULL, MATCHED_WITHIN = 0.40, 0.90, 0.03
+"""What qualifies a level of difficulty: highest base, lowest full, and how far twins may lie apart in either."""
+
+
+def pairs_of(evidence: Evidence, mode: str) -> dict[str, Pair]:
+    """Place (a placement, or a further level) -> both tasks, where both were trained."""
+    found = {place: [evidence.skill(mode, f"{name}, {place}") for name in TWINS] for place in PLACES}
+    return {place: (pair[0], pair[1]) for place, pair in found.items() if pair[0] and pair[1]}
+
+
+def repeat_pair(evidence: Evidence) -> Pair | None:
+    """HashHop on all maps, and the same with other seeds; None where it was not trained twice."""
+    first = evidence.skill("matched", "HashHop, all maps")
+    again = evidence.skill("control", "HashHop again, all maps")
+    return (first, again) if first and again else None
+
+
+def unmatched(pair: Pair) -> str:
+    """Why the twins of a level can not be compared: too easy, not learnt, or not equally hard; empty where they can."""
+    base, fulls = [skill.base_score for skill in pair], [skill.point("full") for skill in pair]
+    if dead := [skill.name for skill, point in zip(pair, fulls, strict=True) if point is None]:
+        return f"full fine-tuning of {' and '.join(dead)} diverged in every seed"
+    full = [point.score.estimate for point in fulls if point]
+    told = level_words(pair)
+    if max(base) > MOST_BASE:
+        return f"base above {MOST_BASE:.0%}: {told}"
+    if min(full) < LEAST_FULL:
+        return f"full below {LEAST_FULL:.0%}: {told}"
+    apart = max(abs(base[0] - base[1]), abs(full[0] - full[1]))
+    return f"twins more than {100 * MATCHED_WITHIN:.0f} points apart: {told}" if apart > MATCHED_WITHIN else ""
+
+
+def level_words(pair: Pair) -> str:
+    """Scores of base and full of both tasks."""
+    base = [f"{skill.base_score:.1%}" for skill in pair]
+    return f"base {' and '.join(base)}, full {' and '.join(score_words(skill, 'full') for skill in pair)}"
+
+
+def score_words(skill: SkillFindings, arm: str) -> str:
+    """Primary score of an arm, mean over seeds and items."""
+    point = skill.point(arm)
+    return "diverged" if point is None else f"{point.score.estimate:.1%}"
