@@ -300,7 +300,7 @@ def functional_rank(
     by_seed = tuple(int(k) for k in smallest_budgets(energy, reference_N, q))
     median = float(np.median(by_seed))
     low, high = median_interval(by_seed) if len(by_seed) >= MIN_SEEDS else (None, None)
-    budget = curves.get("global")
+    shared = tuple(smallest_budgets(curves["global"], reference_N, q).tolist()) if "global" in curves else ()
     return FunctionalRank(
         arm=arm,
         q=q,
@@ -309,7 +309,8 @@ def functional_rank(
         by_seed=by_seed,
         low=None if low is None else _least_open(energy.ks, low),
         high=high,
-        global_mean=None if budget is None else float(np.median(smallest_budgets(budget, reference_N, q))),
+        global_mean=float(np.median(shared)) if shared else None,
+        global_by_seed=shared,
         curve=tuple(
             point
             for name, curve in curves.items()

@@ -112,7 +112,9 @@ class FunctionalRank(Config):
     high: float | None
     """Interval over seeds of the median (None below 5 seeds)."""
     global_mean: float | None = None
-    """Mean directions per site when a global budget is allotted by energy."""
+    """Mean directions per site when a global budget is allotted by energy; median over seeds."""
+    global_by_seed: tuple[float, ...] = ()
+    """The same by seed; empty where no global budget was tried, and in records of before 2026-11-22."""
     curve: tuple[TruncationPoint, ...] = ()
 
 

@@ -295,12 +295,16 @@ def evidence_of(
         return str(named[0][0]) if named and named[0] else ""
 
     @functools.cache
-    def drawn(key: str) -> np.ndarray:
+    def drawn(key: str, control: Control) -> np.ndarray:
         skill, scores = alive(key)
-        curve, reference_N = _curves_and_reference(skill, max(skill.functional), tables[key], scores, ("energy",))
-        return drawn_functional_ranks(curve["energy"], reference_N, SHARES[0])
+        wanted: tuple[Control, ...] = ("energy", control)
+        curves, reference_N = _curves_and_reference(skill, max(skill.functional), tables[key], scores, wanted)
+        return drawn_functional_ranks(curves[control], reference_N, SHARES[0])
 
-    return Evidence(found, required_at, gain_at, contrast_SN, role_values_SN, roles_judged, lambda one: drawn(one.key))
+    def functional_SD(one: SkillFindings, control: Control) -> np.ndarray:
+        return drawn(one.key, control)
+
+    return Evidence(found, required_at, gain_at, contrast_SN, role_values_SN, roles_judged, functional_SD)
 
 
 def _recovery(skill: SkillPlan, scores: Scores) -> tuple[Recovery, ...]:

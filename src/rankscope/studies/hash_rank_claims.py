@@ -183,6 +183,8 @@ def ratio_card(claim: RatioClaim, evidence: Evidence, mode: str, command: str) -
     twice = same_task_twice(claim, evidence)
     n_seeds = min(skill.n_seeds for pair in pairs.values() for skill in pair)
     repeat = f" The same task twice, all maps: {twice.words}." if twice else ""
+    if claim.measure is functional_ratio:
+        repeat += shared_budget_words(evidence, pairs)
     exceeds = " It surely exceeds 1." if primary and (ratios[primary].low or 0) > 1 else ""
     because = f"{_decider(primary)}{exceeds} Ratios by condition: {told}.{repeat}"
     doubt = repeat_doubt(twice, verdict)
@@ -222,6 +224,19 @@ def same_task_twice(claim: RatioClaim, evidence: Evidence) -> Ratio | None:
         return None
     why = incomparable_words(pair)
     return Ratio(untold=why) if why else claim.measure(evidence, pair, LEVEL)
+
+
+def shared_budget_words(evidence: Evidence, pairs: dict[str, Pair]) -> str:
+    """Ratios of functional ranks when sites share one budget, beside the claim, which asks for the same k in each.
+
+    Empty where no condition was cut that way.
+    """
+    repeated = repeat_pair(evidence)
+    asked = {place: pair for place, pair in pairs.items() if not (unmatched(pair) or incomparable_words(pair))}
+    asked |= {"the same task twice": repeated} if repeated and not incomparable_words(repeated) else {}
+    ratios = {name: functional_ratio(evidence, pair, LEVEL, "global") for name, pair in asked.items()}
+    told = "; ".join(f"{name} {ratio.words}" for name, ratio in ratios.items() if not ratio.untold)
+    return f" With one budget shared among the sites by singular value, which decides nothing: {told}." if told else ""
 
 
 def repeat_doubt(twice: Ratio | None, verdict: str) -> str:

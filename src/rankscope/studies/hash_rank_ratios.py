@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from rankscope.rank.paper_records import SATURATED
-from rankscope.rank.records import FunctionalRank, SkillFindings
+from rankscope.rank.records import Control, FunctionalRank, SkillFindings
 from rankscope.rank.required import rank_ratio
 from rankscope.stats.crossed import item_variance
 from rankscope.studies.claims import PAPER_RANGE, doubts
@@ -68,27 +68,30 @@ def required_ratio(evidence: Evidence, pair: Pair, level: float) -> Ratio:
     return Ratio(found.low, found.high, found.estimate)
 
 
-def functional_ratio(evidence: Evidence, pair: Pair, level: float) -> Ratio:
+def functional_ratio(evidence: Evidence, pair: Pair, level: float, control: Control = "energy") -> Ratio:
     """Of the functional ranks at q = 0.9 of the largest adapters, paired by seed.
 
-    A functional rank is the smallest of the budgets tried: the need lies above the budget before it.
+    A functional rank is the smallest of the budgets tried: the need lies above the budget before it. `global` shares
+    one budget among all sites instead of giving each the same.
     """
     found = [largest_functional(skill) for skill in pair]
     if any(one is None or one.no_gain or 0 in one.by_seed for one in found):
         return Ratio(untold="an adapter without a gain")
     if len(arms := {one.arm for one in found if one}) > 1:
         return Ratio(untold=f"the largest adapters left are {' and '.join(sorted(arms))}")
-    if unpaired := _unpaired([one.by_seed for one in found if one is not None]):
+    if not all(_uses(one, control) for one in found if one):
+        return Ratio(untold=f"no {control} budget was tried")
+    if unpaired := _unpaired([_uses(one, control) for one in found if one]):
         return Ratio(untold=unpaired)
-    item_var = functional_item_variance(evidence, pair)
+    item_var = functional_item_variance(evidence, pair, control)
     if item_var is None:
         return Ratio(untold="an adapter without a gain on some draws of items")
-    return seed_ratio(*functional_ends(pair), level, item_var)
+    return seed_ratio(*functional_ends(pair, control), level, item_var)
 
 
-def functional_item_variance(evidence: Evidence, pair: Pair) -> float | None:
+def functional_item_variance(evidence: Evidence, pair: Pair, control: Control = "energy") -> float | None:
     """Variance of the mean logarithm of the ratio that more seeds would not shrink; None where a draw has no gain."""
-    drawn_2SD = [evidence.functional_SD(skill) for skill in pair]
+    drawn_2SD = [evidence.functional_SD(skill, control) for skill in pair]
     if any((drawn_SD == 0).any() for drawn_SD in drawn_2SD):
         return None
     log_SD = np.log(drawn_2SD[0]) - np.log(drawn_2SD[1])
@@ -101,10 +104,10 @@ def _unpaired(by_seed: Sequence[Sequence[float]]) -> str:
     return "" if len(set(counts)) == 1 else f"measured over {counts[0]} and {counts[1]} seeds"
 
 
-def functional_ends(pair: Pair) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def functional_ends(pair: Pair, control: Control = "energy") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Per seed the lowest and highest ratio of functional ranks that the budgets tried leave open, and that seen."""
     found = (largest_functional(skill) for skill in pair)
-    (above, most), (above_other, most_other) = (_needs(one) for one in found if one is not None)
+    (above, most), (above_other, most_other) = (_needs(one, control) for one in found if one is not None)
     with np.errstate(divide="ignore"):
         return above / most_other, most / above_other, most / most_other
 
@@ -171,11 +174,16 @@ def largest_functional(skill: SkillFindings) -> FunctionalRank | None:
     return max(found, key=lambda one: ranks[one.arm], default=None)
 
 
-def _needs(found: FunctionalRank) -> tuple[np.ndarray, np.ndarray]:
+def _uses(found: FunctionalRank, control: Control) -> tuple[float, ...]:
+    """Functional rank by seed, by cuts that give every site the same budget, or share one."""
+    return found.global_by_seed if control == "global" else found.by_seed
+
+
+def _needs(found: FunctionalRank, control: Control) -> tuple[np.ndarray, np.ndarray]:
     """Per seed the budget tried just before the functional rank (the need lies above it), and that rank itself."""
-    tried = sorted({point.k for point in found.curve if point.control == "energy"})
-    before = [max((k for k in tried if k < rank), default=0.0) for rank in found.by_seed]
-    return np.array(before), np.array(found.by_seed, dtype=float)
+    tried, uses = sorted({point.k for point in found.curve if point.control == control}), _uses(found, control)
+    before = [max((k for k in tried if k < rank), default=0.0) for rank in uses]
+    return np.array(before), np.array(uses, dtype=float)
 
 
 def threshold_counts(skill: SkillFindings) -> tuple[int, tuple[float, ...]]:

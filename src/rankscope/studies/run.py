@@ -52,6 +52,9 @@ from rankscope.train.cell import FullSpec
 from rankscope.train.materials import first_items
 from rankscope.train.precision import AUTO, resolve_precision
 
+CALIBRATION = "docs/results/calibration"
+"""The committed run whose calibration stands beside the results of every study that plants nothing itself."""
+
 
 def run_study(
     name: str,
@@ -210,7 +213,7 @@ def study_findings(
         nulls=null_tests(plan.simulated) if plan.simulated else (),
         estimators=estimators,
         rate_maps=_rate_maps(table, base, plan, found),
-        reproduce=_reproduce(plan, command, kept.values()),
+        reproduce=_reproduce(plan, command, kept.values(), source == CALIBRATION),
         provenance=provenance,
         taken={key: one.facts for key, one in kept.items()},
     )
@@ -238,8 +241,8 @@ def _calibration(
     A study that plants writes what they follow from, and makes them from those files, as anyone can.
     """
     if not any(skill.mode == "planted" for skill in plan.skills):
-        rows, source = committed_calibration()
-        return rows, (), source
+        committed = committed_calibration()
+        return (committed.calibration, (), CALIBRATION) if committed else ((), (), None)
     records = folder / RECORDS
     write_calibration(plan, Oracle(base, folder / "oracle"), found, tables, records)
     return (*recomputed(records, list(found.values())), plan.study)
@@ -283,13 +286,14 @@ def _rate_maps(
     return rate_maps(table, base.content_hash, skills, [found[skill.key].base_score for skill in skills])
 
 
-def committed_calibration() -> tuple[tuple[CalibrationRow, ...], str | None]:
-    """Calibration rows of the committed run, and where they come from; none where the package stands alone."""
+def committed_calibration() -> StudyFindings | None:
+    """The committed calibration; None where the package stands alone."""
     path = RESULTS / "calibration" / FINDINGS
-    return (read_findings(path).calibration, "docs/results/calibration") if path.exists() else ((), None)
+    return read_findings(path) if path.exists() else None
 
 
-def _reproduce(plan: StudyPlan, command: str, kept: Iterable[Kept]) -> dict[str, str]:
+def _reproduce(plan: StudyPlan, command: str, kept: Iterable[Kept], shows_committed: bool) -> dict[str, str]:
+    calibration = committed_calibration() if shows_committed else None
     return {
         "this study": f"{command} --precision '{plan.precision}'",
         **{f"what was taken from {one.words}": one.command for one in kept},
@@ -299,6 +303,6 @@ def _reproduce(plan: StudyPlan, command: str, kept: Iterable[Kept]) -> dict[str,
             if plan.tuned_by
             else {}
         ),
-        "calibration": "rankscope study calibration:quick",
+        **({"the calibration shown": f"rankscope study {calibration.study}"} if calibration else {}),
         "the base": f"rankscope base build {plan.base} --out FOLDER",
     }

@@ -106,7 +106,7 @@ def test_median_interval_is_between_order_statistics() -> None:
 def test_global_budget_and_controls_stand_beside() -> None:
     energy, budget = curve([[0, 0.5, 0.9, 1.0]]), curve([[0, 0.95, 1.0, 1.0]])
     found = functional_rank("a", {"energy": energy, "global": budget}, np.zeros(100))
-    assert (found.by_seed, found.global_mean) == ((2,), 1.0)
+    assert (found.by_seed, found.global_mean, found.global_by_seed) == ((2,), 1.0, (1.0,))
     assert [(p.control, p.k, p.share_of_gain) for p in found.curve][:3] == [
         ("energy", 0, 0.0),
         ("energy", 1, 0.5),

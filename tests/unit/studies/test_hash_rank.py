@@ -10,6 +10,7 @@ from rankscope.lm.bases import load_base
 from rankscope.rank.functional import TruncationCurve, k_grid, smallest_budgets
 from rankscope.rank.over_items import drawn_functional_ranks
 from rankscope.rank.records import (
+    Control,
     CurvePoint,
     FunctionalRank,
     RequiredRank,
@@ -120,10 +121,11 @@ def cards(skills, level: float = 1.0, by_items: float = 0.0):
         by_seed = next(point.gain.by_seed for point in one.curve if point.arm == arm)
         return np.tile(np.array(by_seed)[:, None], 9)
 
-    def functional_SD(one: SkillFindings) -> np.ndarray:
+    def functional_SD(one: SkillFindings, control: Control) -> np.ndarray:
         """Seeds as they are told, times what a draw of items does to all of them."""
         drawn_D = np.exp(by_items * np.array([-1.0, 1.0]) * one.name.startswith("HashHop"))
-        return np.array(one.functional[0].by_seed)[:, None] * drawn_D
+        found = one.functional[0]
+        return np.array(found.global_by_seed if control == "global" else found.by_seed)[:, None] * drawn_D
 
     evidence = Evidence(tuple(skills), required_at, gain_at, contrast_SN, functional_SD=functional_SD)
     return hash_rank_claims(evidence, "rankscope study hash_rank:full")
@@ -180,6 +182,23 @@ def test_half_of_the_other_conditions_must_favour():
     assert card.verdict == "undecided"
     assert card.power.startswith("c_proj favours the claim, but half of the other conditions would have to. all maps: ")
     assert " attention: " in card.power
+
+
+def test_a_budget_shared_among_sites_is_told_beside_the_claim_and_decides_nothing():
+    def shared(by_seed: tuple[float, ...]) -> FunctionalRank:
+        used = functional((16,) * 5)
+        points = [point.override(control="global") for point in used.curve if point.control == "energy"]
+        return used.override(global_by_seed=by_seed, curve=(*used.curve, *points))
+
+    hop, chain = ({"functional": (shared((float(k),) * 5),)} for k in (40, 10))
+    skills = [*twins(hop, chain, ("c_proj",)), *twins({}, {}, ("all maps", "attention")), null(), repeat()]
+    plain = cards([*twins({}, {}), null(), repeat()])[FUNCTIONAL]
+    told = cards(skills)[FUNCTIONAL]
+    assert told.verdict == plain.verdict == "refuted"
+    begins = "With one budget shared among the sites by singular value, which decides nothing: c_proj 4 [3.72, 4.66]"
+    assert begins in told.because
+    assert "all maps" not in told.because.partition(begins)[2], "it was not cut that way"
+    assert "shared among" not in plain.because + cards(skills)[COUNT].because
 
 
 def test_levels_with_one_rank_say_nothing_of_required_rank():
