@@ -36,7 +36,8 @@ LEVELS = (
     Level("3 hops", "lines=10,chains=2,max_length=6,hops=3"),
     Level("3 chains", "lines=12,chains=3,max_length=5,hops=2"),
 )
-FURTHER = (LEVELS[0], *LEVELS[2:])
+HOPS = (LEVELS[0], LEVELS[2])
+FURTHER = (*HOPS, LEVELS[3])
 MIDDLES = {"matched": LEVELS[1], "direct": Level("2 hops", "lines=10,chains=2,max_length=5,hops=2")}
 """By mode, the level at which placements are compared; direct, which starts on distractors too, has two lines more."""
 
@@ -93,6 +94,7 @@ CONTROLLED = _part(tuple(PLACEMENTS), (*BY_PLACEMENT, BY_ONE_HOP), beside=EVERY_
 STUDIED = {
     "full": replace(CONTROLLED, levels=FURTHER),
     "levels": replace(CONTROLLED, levels=FURTHER, level_ranks=RANKS[-1:]),
+    "hops": replace(CONTROLLED, levels=HOPS, level_ranks=RANKS[-1:]),
     "controls": CONTROLLED,
     "twice": _part(tuple(PLACEMENTS), BY_PLACEMENT, beside=("same task twice", "shuffled labels")),
     "placements": _part(tuple(PLACEMENTS), BY_PLACEMENT, beside=("shuffled labels",)),

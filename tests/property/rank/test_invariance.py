@@ -56,5 +56,7 @@ def test_spectra_nats_and_predictions_do_not_see_how_factors_are_written(seed: i
         torch.testing.assert_close(again, plain, rtol=1e-6, atol=0)
     one, two = score_variants(model, [weights, other], some_items(np.random.default_rng(seed)))
     np.testing.assert_allclose(two["nats"], one["nats"], rtol=1e-6)
+    np.testing.assert_allclose(two["margin"], one["margin"], rtol=1e-6, atol=SURE)
+    assert one["n_right"].equals(two["n_right"])
     sure = np.abs(one["margin"].to_numpy()) >= SURE
     assert (one["exact_output"].to_numpy() == two["exact_output"].to_numpy())[sure].all()

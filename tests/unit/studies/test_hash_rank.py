@@ -487,7 +487,7 @@ def test_the_middle_level_on_all_maps_is_part_of_the_full_form_and_of_first_look
     def cells(study: StudyPlan) -> set[Cell]:
         return {cell.override(optimiser=OptimiserSpec(lr=1e-3).model_dump()) for *_, cell in study.cells()}
 
-    grown = ("all_maps", "c_proj", "placements", "twice", "controls", "levels", "full")
+    grown = ("all_maps", "c_proj", "placements", "twice", "controls", "hops", "levels", "full")
     plans = [hash_rank.plan(form) for form in grown]
     forms = [{cell for *_, cell in plan.cells()} for plan in plans]
     assert all(part < next_one for part, next_one in itertools.pairwise(forms))
