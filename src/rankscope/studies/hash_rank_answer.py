@@ -4,7 +4,7 @@ from rankscope.rank.records import CalibrationRow, ClaimCard, RequiredRank, Skil
 from rankscope.stats.interval import Interval
 from rankscope.studies.answers import held_words
 from rankscope.studies.evidence import Evidence
-from rankscope.studies.hash_rank import LEVELS
+from rankscope.studies.hash_rank import LEVELS, TWINS
 from rankscope.studies.hash_rank_ratios import largest_functional
 from rankscope.studies.hash_rank_twins import PRIMARY, Pair, level_words, pairs_of, repeat_pair, unmatched
 
@@ -17,21 +17,28 @@ DIRECT_HOURS = 4
 def hash_rank_answer(
     skills: tuple[SkillFindings, ...], claims: tuple[ClaimCard, ...], calibration: tuple[CalibrationRow, ...]
 ) -> tuple[str, ...]:
-    """Both tasks in every placement, the claims, the controls, levels that do not qualify; or the pilot's choice."""
+    """The claims, both tasks in every placement, levels that do not qualify, the controls; or the pilot's choice."""
     if any(skill.mode == "difficulty" for skill in skills):
         return difficulty_answer(skills)
     mode = "matched" if any(skill.mode == "matched" for skill in skills) else "direct"
     evidence = Evidence(skills, _as_found, _not_again)
     pairs = pairs_of(evidence, mode)
     return (
+        *verdict_words(claims),
         *(f"{place}: {_pair_words(pair)}" for place, pair in pairs.items() if place in PRIMARY),
-        *(f'"{claim.claim[0].upper()}{claim.claim[1:]}": {claim.verdict}.' for claim in claims),
         *(f"The level {place} is left out of the claims: {why}." for place, pair in pairs.items()
           if (why := unmatched(pair))),
         *control_words(evidence),
         *(shortcut_words(pairs["all maps"][1]) if mode == "direct" and "all maps" in pairs else ()),
         *held_words(calibration),
     )  # fmt: skip
+
+
+def verdict_words(claims: tuple[ClaimCard, ...]) -> tuple[str, ...]:
+    """A sentence per verdict, with its claims; that of the first claim leads."""
+    verdicts = dict.fromkeys(card.verdict for card in claims)
+    claimed = {verdict: "; ".join(card.claim for card in claims if card.verdict == verdict) for verdict in verdicts}
+    return tuple(f"{verdict.capitalize()}: {names}." for verdict, names in claimed.items())
 
 
 def _as_found(skill: SkillFindings, _: float) -> RequiredRank:
@@ -53,7 +60,8 @@ def control_words(evidence: Evidence) -> tuple[str, ...]:
     skills, said = evidence.skills, []
     copy = next((skill for skill in skills if skill.name == "one-hop copy" and skill.required), None)
     if copy:
-        said.append(f"Control, one-hop copy (needs least): {copy.required[0].sentence}")
+        need = f"{copy.required[0].sentence}{_no_less_words(copy, evidence)}"
+        said.append(f"Control, one-hop copy (must need less than either task): {need}")
     used = [largest_functional(skill) for skill in repeat_pair(evidence) or ()]
     by_seed = [", ".join(map(str, found.by_seed)) for found in used if found]
     if len(by_seed) == 2:
@@ -69,6 +77,14 @@ def control_words(evidence: Evidence) -> tuple[str, ...]:
             f"Control, random directions of the trained norm: at most {max(noise):.1%} exact output, in any placement."
         )
     return tuple(said)
+
+
+def _no_less_words(copy: SkillFindings, evidence: Evidence) -> str:
+    """That the copy surely needs no less rank than a task on the same sites; empty where that is not shown."""
+    low, tasks = copy.required[0].low, [evidence.skill("matched", f"{name}, all maps") for name in TWINS]
+    ends = {one.name: one.required[0].high for one in tasks if one}
+    no_less = [name for name, high in ends.items() if low is not None and high is not None and low >= high]
+    return f" It needs no less than {' and '.join(no_less)}: a warning." if no_less else ""
 
 
 def noise_scores(skills: tuple[SkillFindings, ...]) -> list[float]:

@@ -1,4 +1,4 @@
-"""Claims of hash_rank and the rules that judge them, fixed before any result was seen (docs/hash_rank.md).
+"""Claims of hash_rank and the rules that judge them, declared before the results; later changes: docs/hash_rank.md.
 
 A rule reads conditions: the three placements at the middle level, in the declared order of PRIMARY, and the further
 levels of difficulty. The first placement that can be told decides, at the level of its confidence set, so a verdict has
@@ -55,20 +55,22 @@ RATIO_RULE = (
     "when it contradicts and no other favours; undecided otherwise, and always when the same task measured twice gives "
     "a ratio whose interval excludes 1, or (for the paper's count) when shuffled labels give half to twice the count. "
     "Supported only if that repeat's interval lies below 1.5, so that it could have told the two apart. "
+    "Not told: where learning rates were not tuned, precisions or largest ranks differ, a required rank is not "
+    "estimated or fewer than two ranks were trained, an adapter has no gain, or none on some draw of items. "
     "Underpowered below five seeds. The verdict must survive Holm's correction over the claims of the study."
 )
 LOW_RANK_RULE = (
-    f"Required rank at q = 0.9 of HashChain, 95 % set, in the first placement that can be told (c_proj, all maps, "
-    f"attention). Supported when the whole set, and the functional rank of the largest adapter in every seed, are at "
-    f"most {LOW_RANK}; refuted when the whole set lies above {LOW_RANK}; undecided otherwise. Underpowered below five "
-    "seeds. Holm's correction as for the other claims. What holds of HashHop too is no mark of reasoning, and is said "
-    "beside it."
+    "Required rank at q = 0.9 of HashChain, 95 % set, in the first placement that can be told (c_proj, all maps, "
+    "attention), at a level that qualifies. Supported when the whole set, and the functional rank of the largest "
+    f"adapter in every seed, are at most {LOW_RANK}; refuted when the whole set lies above {LOW_RANK}; undecided "
+    "otherwise. Underpowered below five seeds. Holm's correction as for the other claims. What holds of HashHop too is "
+    "no mark of reasoning, and is said beside it."
 )
 LORA_RULE = (
     "Gain over the base of the adapter of largest rank, in the paper's placement (c_proj; all maps in direct mode), "
     "95 % interval over seeds and items. Supported when all of it lies above 2 points, refuted when all of it lies "
-    "below; undecided otherwise. Underpowered below five seeds. Holm's correction as for the other claims. The rank "
-    "is fixed beforehand; the best of several is never taken."
+    "below; undecided otherwise, and where the level does not qualify. Underpowered below five seeds. Holm's "
+    "correction as for the other claims. The rank is fixed beforehand; the best of several is never taken."
 )
 
 

@@ -62,7 +62,7 @@ def required_ratio(evidence: Evidence, pair: Pair, level: float) -> Ratio:
     if stuck or doubt:
         return Ratio(untold=", ".join(stuck) or str(doubt))
     if any(len(skill.required[0].by_rank) < 2 for skill in pair):
-        return Ratio(untold="one rank alone was trained")
+        return Ratio(untold="fewer than two ranks are there to compare")
     planning, reasoning = (evidence.required_at(skill, level) for skill in pair)
     found = rank_ratio(planning, reasoning)
     return Ratio(found.low, found.high, found.estimate)

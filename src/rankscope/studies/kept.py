@@ -102,8 +102,8 @@ def kept_skills(plan: StudyPlan, folder: Path, taken_from: Sequence[Path]) -> di
     copies = sorted((folder / TAKEN).glob("*"))
     if copies and taken_from and _differ(copies, taken_from):
         say(
-            f"{folder} goes on from the records that it was started with, not from those given now, which are others. "
-            "To take these, start a new run folder (--out)."
+            f"{folder} was started with other records than those given now, and keeps to them. To take these, start a "
+            "new run folder (--out)."
         )
     for source in copies or taken_from:
         records = _Records.read(source)
@@ -124,7 +124,7 @@ def kept_skills(plan: StudyPlan, folder: Path, taken_from: Sequence[Path]) -> di
 def _differ(copies: Sequence[Path], taken_from: Sequence[Path]) -> bool:
     """Whether the folders given hold other findings than the copies of those that the run was started with."""
     were, are = (
-        [(folder / FINDINGS).read_bytes() if (folder / FINDINGS).exists() else b"" for folder in folders]
+        {(folder / FINDINGS).read_bytes() if (folder / FINDINGS).exists() else b"" for folder in folders}
         for folders in (copies, taken_from)
     )
     return were != are

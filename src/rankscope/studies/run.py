@@ -137,8 +137,12 @@ def _is_trained_further(own: StudyPlan, n: int, sitting: Sitting) -> bool:
 
 def _told_after(own: StudyPlan) -> range:
     """After how many seeds findings are written: each, but the last alone where every teacher's oracle is computed."""
-    planted = any(skill.mode == "planted" for skill in own.skills)
-    return range(own.n_seeds if planted or not own.skills else 1, own.n_seeds + 1)
+    return range(own.n_seeds if _plants(own) or not own.skills else 1, own.n_seeds + 1)
+
+
+def _plants(plan: StudyPlan) -> bool:
+    """Whether the study calibrates the procedure itself."""
+    return any(skill.mode == "planted" for skill in plan.skills)
 
 
 def _precision(plan: StudyPlan, folder: Path, asked: str, device: str) -> str:
@@ -194,7 +198,8 @@ def study_findings(
             found[skill.key] = _findings_of(plan, skill, base, tables, table, kept)
             bar.advance(1)
     skills = abridged(tuple(found.values()))
-    calibration, estimators, source = _calibration(plan, base, found, tables, folder)
+    committed = None if _plants(plan) else committed_calibration()
+    calibration, estimators, source = _calibration(plan, base, found, tables, folder, committed)
     command = f"rankscope study {plan.study}"
     entry, _ = find_study(plan.study)
     assert isinstance(entry, RankStudy)
@@ -213,7 +218,7 @@ def study_findings(
         nulls=null_tests(plan.simulated) if plan.simulated else (),
         estimators=estimators,
         rate_maps=_rate_maps(table, base, plan, found),
-        reproduce=_reproduce(plan, command, kept.values(), source == CALIBRATION),
+        reproduce=_reproduce(plan, command, kept.values(), committed),
         provenance=provenance,
         taken={key: one.facts for key, one in kept.items()},
     )
@@ -234,14 +239,18 @@ def _findings_of(
 
 
 def _calibration(
-    plan: StudyPlan, base: Base, found: dict[str, SkillFindings], tables: dict[str, SkillTables], folder: Path
+    plan: StudyPlan,
+    base: Base,
+    found: dict[str, SkillFindings],
+    tables: dict[str, SkillTables],
+    folder: Path,
+    committed: StudyFindings | None,
 ) -> tuple[tuple[CalibrationRow, ...], tuple[EstimatorScore, ...], str | None]:
     """Rows, estimators and where they come from: this study where it plants, else the committed run's rows alone.
 
     A study that plants writes what they follow from, and makes them from those files, as anyone can.
     """
-    if not any(skill.mode == "planted" for skill in plan.skills):
-        committed = committed_calibration()
+    if not _plants(plan):
         return (committed.calibration, (), CALIBRATION) if committed else ((), (), None)
     records = folder / RECORDS
     write_calibration(plan, Oracle(base, folder / "oracle"), found, tables, records)
@@ -292,17 +301,16 @@ def committed_calibration() -> StudyFindings | None:
     return read_findings(path) if path.exists() else None
 
 
-def _reproduce(plan: StudyPlan, command: str, kept: Iterable[Kept], shows_committed: bool) -> dict[str, str]:
-    calibration = committed_calibration() if shows_committed else None
-    return {
+def _reproduce(plan: StudyPlan, command: str, kept: Iterable[Kept], shown: StudyFindings | None) -> dict[str, str]:
+    """What -> the command that makes it again; `shown` is the committed calibration, where the page has it."""
+    found = {
         "this study": f"{command} --precision '{plan.precision}'",
         **{f"what was taken from {one.words}": one.command for one in kept},
         "this page from its records": "rankscope report RUN_FOLDER",
-        **(
-            {"learning rates": "; ".join(f"rankscope study {tuning}" for tuning in plan.tuned_by)}
-            if plan.tuned_by
-            else {}
-        ),
-        **({"the calibration shown": f"rankscope study {calibration.study}"} if calibration else {}),
-        "the base": f"rankscope base build {plan.base} --out FOLDER",
     }
+    if plan.tuned_by:
+        found["learning rates"] = "; ".join(f"rankscope study {tuning}" for tuning in plan.tuned_by)
+    if shown:
+        precision = shown.provenance.get("precision", "fp32")
+        found["the calibration shown"] = f"rankscope study {shown.study} --precision '{precision}'"
+    return found | {"the base": f"rankscope base build {plan.base} --out FOLDER"}

@@ -48,6 +48,7 @@ def test_the_smoke_form_goes_from_training_to_claims_and_page(finished: Path) ->
     page = (finished / REPORT).read_text()
     assert "What the seeds can see" in page
     assert "Partial:" not in page
+    assert found.reproduce["the calibration shown"] == "rankscope study calibration:full --precision 'fp32'"
 
 
 def test_a_study_takes_what_a_finished_run_holds_and_comes_out_the_same(
@@ -77,7 +78,7 @@ def test_a_study_takes_what_a_finished_run_holds_and_comes_out_the_same(
         capsys.readouterr()
         run_module.run_study("hash_rank:smoke", third, workers=1, device="cpu", taken_from=[source])
         told = " ".join(capsys.readouterr().err.split())
-        assert ("goes on from the records that it was started with, not from those given now" in told) == is_other
+        assert ("was started with other records than those given now, and keeps to them" in told) == is_other
 
 
 def test_only_what_was_trained_otherwise_is_trained_again(

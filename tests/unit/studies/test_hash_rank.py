@@ -206,7 +206,7 @@ def test_levels_with_one_rank_say_nothing_of_required_rank():
     levels = twins(one_rank, one_rank, ("1 hop", "3 hops", "3 chains"))
     found = cards([*twins({}, HALF), *levels, repeat()])
     assert found[REQUIRED].verdict == "supported", "they would count as others that do not favour"
-    assert "3 chains can not be told (one rank alone was trained)" in found[REQUIRED].because
+    assert "3 chains can not be told (fewer than two ranks are there to compare)" in found[REQUIRED].because
     assert "3 chains 1 [" in found[FUNCTIONAL].because
 
 
@@ -392,15 +392,21 @@ def test_a_ratio_paired_by_seed_by_hand():
 def test_the_answer_names_placements_claims_and_controls():
     copy = skill("one-hop copy", "control", need=(None, 1))
     skills = (*twins({}, HALF), copy, null(), repeat())
-    said = hash_rank_answer(skills, corrected(cards(skills)), ())
-    assert said[0] == "c_proj: HashHop: Needs 4 to 4. HashChain: Needs 2 to 2."
-    assert said[3] == '"Reasoning needs 2-3 times lower required rank than planning": supported.'
-    assert said[9] == "Control, one-hop copy (needs least): Needs None to 1."
+    claims = corrected(cards(skills))
+    verdict_of = {card.claim: card.verdict for card in claims}
+    *verdicts, pair, _, _, one_hop, again, shuffled, noise = hash_rank_answer(skills, claims, ())
+    assert verdicts[0].startswith("Supported: reasoning needs 2-3 times lower required rank than planning; ")
+    told = [(part, line.partition(": ")) for line in verdicts for part in line.partition(": ")[2][:-1].split("; ")]
+    assert sorted((claim, verdict.lower()) for claim, (verdict, *_) in told) == sorted(verdict_of.items())
+    assert pair == "c_proj: HashHop: Needs 4 to 4. HashChain: Needs 2 to 2."
+    assert one_hop == "Control, one-hop copy (must need less than either task): Needs None to 1."
     twice = "functional ranks by seed 16, 16, 15, 16, 17 and 16, 16, 15, 16, 17, on all maps."
-    assert said[10] == f"Control, the same task twice (must agree): {twice}"
-    assert said[11] == "Control, shuffled labels: functional rank 0, as it must."
-    assert said[12].startswith("Control, random directions of the trained norm: at most 1.0% exact output")
-    assert len(said) == 13
+    assert again == f"Control, the same task twice (must agree): {twice}"
+    assert shuffled == "Control, shuffled labels: functional rank 0, as it must."
+    assert noise.startswith("Control, random directions of the trained norm: at most 1.0% exact output")
+    dear = (*twins({}, HALF), skill("one-hop copy", "control", need=(2, 4)))
+    (told,) = (line for line in hash_rank_answer(dear, (), ()) if "one-hop copy" in line)
+    assert told.endswith("Needs 2 to 4. It needs no less than HashChain, all maps: a warning.")
 
 
 @pytest.mark.parametrize(("full", "learnt"), [(0.55, False), (0.58, False), (0.99, True)])
