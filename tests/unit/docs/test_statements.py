@@ -12,8 +12,9 @@ from rankscope.base.errors import RankscopeError
 from rankscope.cli.main import BAD_INPUT, INTERRUPTED, OUR_FAULT
 from rankscope.cli.task import LEAKS_FOUND
 from rankscope.lm.bases import load_base, shipped_bases
-from rankscope.rank.records import RequiredVerdict
+from rankscope.rank.records import RequiredVerdict, read_findings
 from rankscope.studies.catalog import STUDIES
+from rankscope.studies.page import FINDINGS, RESULTS
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -76,3 +77,26 @@ def test_the_estimator_table_has_the_numbers_of_the_kept_calibration():
         assert [planted, functional] == [f"{estimate} [{low}, {high}]" for estimate, low, high in ends]
         by = rows[0]["moved_by"]
         assert moved == [f"{by[n]:.2f}" for n in ("nominal rank", "a quarter of the rate", "half the steps", "noise")]
+
+
+def test_the_tables_of_hash_rank_have_the_numbers_of_the_kept_run():
+    text = (ROOT / "docs" / "hash_rank.md").read_text(encoding="utf-8")
+    found = {one.name: one for one in read_findings(RESULTS / "hash_rank" / FINDINGS).skills}
+
+    def rows(heading: str) -> list[list[str]]:
+        lines = text.split(heading)[1].split("\n\n")[0].splitlines()[2:]
+        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+    arms = [*(f"rank {rank}" for rank in (1, 2, 4, 8, 16, 32, 64)), "dense", "full"]
+    scores = rows("| exact output, mean of five seeds |")
+    assert len(scores) >= 7
+    for name, *told in scores:
+        points = {point.arm: f"{point.score.estimate:.3f}".removeprefix("0") for point in found[name].curve}
+        assert told == [points.get(arm, "") for arm in arms], name
+    used = rows("| functional ranks by seed |")
+    assert len(used) >= 4
+    for place, hop, chain, *_ in used:
+        names = ["HashHop, all maps", "HashHop again, all maps"]
+        names = names if place == "the same task twice" else [f"{task}, {place}" for task in ("HashHop", "HashChain")]
+        by_seed = [found[name].functional[0].by_seed for name in names]
+        assert [hop, chain] == [" ".join(map(str, ranks)) for ranks in by_seed], place
