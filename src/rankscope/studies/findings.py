@@ -297,7 +297,7 @@ def evidence_of(
     @functools.cache
     def drawn(key: str, control: Control) -> np.ndarray:
         skill, scores = alive(key)
-        wanted: tuple[Control, ...] = ("energy", control)
+        wanted: set[Control] = {"energy", control}
         curves, reference_N = _curves_and_reference(skill, max(skill.functional), tables[key], scores, wanted)
         return drawn_functional_ranks(curves[control], reference_N, SHARES[0])
 

@@ -6,6 +6,7 @@ the error of one set; the other conditions can only veto it.
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 
@@ -152,12 +153,12 @@ def in_part(card: ClaimCard, missing: str) -> ClaimCard:
 LORA_WORDS = {"HashHop": "planning", "HashChain": "reasoning"}
 
 
-def ratios_at(claim: RatioClaim, evidence: Evidence, pairs: dict[str, Pair], level: float) -> dict[str, Ratio]:
+def ratios_at(measure: Measure, evidence: Evidence, pairs: dict[str, Pair], level: float) -> dict[str, Ratio]:
     """The ratio under every condition."""
     return {
         place: Ratio(untold=why)
         if (why := unmatched(pair) or incomparable_words(pair))
-        else claim.measure(evidence, pair, level)
+        else measure(evidence, pair, level)
         for place, pair in pairs.items()
     }
 
@@ -179,10 +180,10 @@ def ratio_verdict(ratios: dict[str, Ratio]) -> tuple[str, str]:
 def ratio_card(claim: RatioClaim, evidence: Evidence, mode: str, command: str) -> ClaimCard:
     """The card of a claim about a ratio."""
     pairs = pairs_of(evidence, mode)
-    ratios = ratios_at(claim, evidence, pairs, LEVEL)
+    ratios = ratios_at(claim.measure, evidence, pairs, LEVEL)
     verdict, primary = ratio_verdict(ratios)
     told = "; ".join(f"{place} {ratio.words}" for place, ratio in ratios.items())
-    twice = same_task_twice(claim, evidence)
+    twice = same_task_twice(claim.measure, evidence)
     n_seeds = min(skill.n_seeds for pair in pairs.values() for skill in pair)
     repeat = f" The same task twice, all maps: {twice.words}." if twice else ""
     if claim.measure is functional_ratio:
@@ -196,7 +197,7 @@ def ratio_card(claim: RatioClaim, evidence: Evidence, mode: str, command: str) -
         verdict, because = "undecided", f"It would be {verdict}, but {doubt}. {because}"
 
     def at(level: float) -> str:
-        nearer = ratios_at(claim, evidence, {primary: pairs[primary]}, level)
+        nearer = ratios_at(claim.measure, evidence, {primary: pairs[primary]}, level)
         return ratio_verdict(ratios | nearer)[0]
 
     tellable = primary and not doubt and n_seeds >= MIN_SEEDS
@@ -219,13 +220,13 @@ def _decider(primary: str) -> str:
     return f"First placement that can be told: {primary}." if primary else "No placement can be told."
 
 
-def same_task_twice(claim: RatioClaim, evidence: Evidence) -> Ratio | None:
+def same_task_twice(measure: Measure, evidence: Evidence) -> Ratio | None:
     """The ratio of HashHop to itself with other seeds, which is 1 but for what seeds do; None where not repeated."""
     pair = repeat_pair(evidence)
     if pair is None:
         return None
     why = incomparable_words(pair)
-    return Ratio(untold=why) if why else claim.measure(evidence, pair, LEVEL)
+    return Ratio(untold=why) if why else measure(evidence, pair, LEVEL)
 
 
 def shared_budget_words(evidence: Evidence, pairs: dict[str, Pair]) -> str:
@@ -233,10 +234,9 @@ def shared_budget_words(evidence: Evidence, pairs: dict[str, Pair]) -> str:
 
     Empty where no condition was cut that way.
     """
-    repeated = repeat_pair(evidence)
-    asked = {place: pair for place, pair in pairs.items() if not (unmatched(pair) or incomparable_words(pair))}
-    asked |= {"the same task twice": repeated} if repeated and not incomparable_words(repeated) else {}
-    ratios = {name: functional_ratio(evidence, pair, LEVEL, "global") for name, pair in asked.items()}
+    measure = partial(functional_ratio, control="global")
+    ratios, twice = ratios_at(measure, evidence, pairs, LEVEL), same_task_twice(measure, evidence)
+    ratios |= {"the same task twice": twice} if twice else {}
     told = "; ".join(f"{name} {ratio.words}" for name, ratio in ratios.items() if not ratio.untold)
     return f" With one budget shared among the sites by singular value, which decides nothing: {told}." if told else ""
 
