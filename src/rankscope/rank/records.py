@@ -338,6 +338,16 @@ class RateMap(Config):
     n_items: int
 
 
+class OneRateNeed(Config):
+    """Required rank of a skill whose adapters of some ranks were trained once more, at one rate for all ranks."""
+
+    skill: str
+    """The skill with rates of its own, by mode and name; its dense training is what both needs are held against."""
+    rate: float
+    need: RequiredRank
+    """Over the ranks that were trained at that rate, here or there."""
+
+
 class StudyFindings(Config):
     """All that a study found; one JSON file, `records/findings.json`."""
 
@@ -361,6 +371,7 @@ class StudyFindings(Config):
     nulls: tuple[NullTest, ...] = ()
     estimators: tuple[EstimatorScore, ...] = ()
     rate_maps: tuple[RateMap, ...] = ()
+    one_rate: tuple[OneRateNeed, ...] = ()
     reproduce: dict[str, str] = Field(default_factory=dict)
     """What -> the command that makes it again."""
     provenance: dict[str, str] = Field(default_factory=dict)

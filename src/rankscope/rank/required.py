@@ -144,7 +144,8 @@ def _seeds_missing(
     return max(known) if len(known) == len(more) else None
 
 
-def _set_words(low: int | None, high: int | None) -> str:
+def set_words(low: int | None, high: int | None) -> str:
+    """A set by its ends: `4`, `between 4 and 8`, `at most 2`, or that these data do not bound it."""
     if low is not None and low == high:
         return f"{low}"
     if low is None:
@@ -162,7 +163,7 @@ def _sentence(
     seeds_missing: int | None,
 ) -> str:
     """The verdict in plain words."""
-    share, words, level = f"{q:.0%} of dense's gain", _set_words(*ends), f"{dense_gain.level:.0%}"
+    share, words, level = f"{q:.0%} of dense's gain", set_words(*ends), f"{dense_gain.level:.0%}"
     more = (
         f" About {seeds_missing} more seed{'' if seeds_missing == 1 else 's'} would be needed."
         if seeds_missing
@@ -187,7 +188,7 @@ def _sentence(
         "censored below": f"Rank {ranks[0]}, the lowest trained, already reaches {share}; the required rank is at most "
         f"{ranks[0]} and these ranks can not tell how far below.",
         "not reached": f"No rank up to {ranks[-1]} reaches {share}, which dense training of the same sites does by "
-        f"definition; the required rank is {_set_words(*ends)}.",
+        f"definition; the required rank is {set_words(*ends)}.",
         "estimated": f"The rank that reaches {share} is {words} ({level} set).",
     }[verdict]
 

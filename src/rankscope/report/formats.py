@@ -8,7 +8,9 @@ from rankscope.report.parts import Cell, Tone
 from rankscope.stats.interval import Interval
 
 DASH = "–"
-MODE_ORDER = ("matched", "trace", "direct", "reasoning", "difficulty", "planted", "relabel", "control", "null")
+MODE_ORDER = (
+    "matched", "trace", "direct", "reasoning", "difficulty", "planted", "relabel", "one rate", "control", "null"
+)  # fmt: skip
 VERDICT_TONES: dict[str, Tone] = {
     "estimated": "good",
     "supported": "good",

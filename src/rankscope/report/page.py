@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from rankscope.base.atomic import write_text
 from rankscope.rank.records import FunctionalRank, SkillFindings, SpectralSummary, StudyFindings, read_findings
-from rankscope.report import calibration_tables, figures, rank_tables, score_tables, words
+from rankscope.report import calibration_tables, figures, rank_tables, rate_tables, score_tables, words
 from rankscope.report.formats import by_mode, functional_text, ordered, plural, size_text, skill_label
 from rankscope.report.parts import (
     Block,
@@ -315,7 +315,7 @@ def rates(findings: StudyFindings) -> tuple[Part, ...]:
     """Learning rates as heat maps, and what one rate for all ranks would have shown."""
     panels = tuple(
         Panel(
-            score_tables.rates_of(found),
+            rate_tables.rates_of(found),
             f"{plural(found.n_seeds, 'tuning seed')}, {plural(found.n_items, 'validation item')}",
             figures.rate_heat(found),
             words.rate_alt(found),
@@ -323,8 +323,9 @@ def rates(findings: StudyFindings) -> tuple[Part, ...]:
         for found in findings.rate_maps
     )
     caption = "Validation score by learning rate and arm; framed: the rate that the study trained with."
-    table = score_tables.fixed_rate_table(findings)
-    return (Figure(caption, panels, (Key("used rate", "ink", shape="hollow"),)), *((table,) if table.rows else ()))
+    tables = (rate_tables.one_rate_table(findings), rate_tables.fixed_rate_table(findings))
+    figure = Figure(caption, panels, (Key("used rate", "ink", shape="hollow"),))
+    return (figure, *(table for table in tables if table.rows))
 
 
 def recovery(findings: StudyFindings) -> tuple[Part, ...]:

@@ -1,12 +1,6 @@
-"""Tables of scores: every arm of one skill, and one learning rate for all ranks against one each."""
+"""The table of all scores of one skill: every arm, with the base and the chance level."""
 
-from rankscope.rank.rate_maps import fixed_need, shared_rates, tuned_need
-from rankscope.rank.records import (
-    CurvePoint,
-    RateMap,
-    SkillFindings,
-    StudyFindings,
-)
+from rankscope.rank.records import CurvePoint, SkillFindings
 from rankscope.report.formats import (
     interval_cell,
     is_share,
@@ -110,41 +104,3 @@ def cells_cell(point: CurvePoint) -> Cell:
     if not point.cells:
         return missing("no cell keys were recorded")
     return Cell(" ".join(key[:6] for key in point.cells), csv=" ".join(point.cells), title="\n".join(point.cells))
-
-
-def fixed_rate_table(findings: StudyFindings) -> Table:
-    """The rank that each skill seems to need when every rank is trained at one rate, and at rates of their own."""
-    maps = [found for found in findings.rate_maps if found.ranks and "dense" in found.scores]
-    rates = sorted({one for found in maps for one in shared_rates(found)})
-    columns = (
-        Column("skill", "Skill"),
-        *(Column(f"at-{one:g}", rate(one), "number") for one in rates),
-        Column("tuned", "Tuned", "number"),
-    )
-    rows = tuple(
-        {
-            "skill": text_cell(rates_of(found)),
-            **{f"at-{one:g}": need_cell(fixed_need(found, one)) for one in rates},
-            "tuned": need_cell(tuned_need(found)),
-        }
-        for found in maps
-    )
-    note = (
-        "Smallest rank from which all larger ones reach 90 % of dense's gain, dense at its best rate. From the tuning "
-        "trainings (validation items, few seeds; between tried rates by interpolation): a description, no verdict."
-    )
-    return Table("fixed-rate", "One learning rate for all ranks, or one each", columns, rows if rates else (), note)
-
-
-def need_cell(need: int | None) -> Cell:
-    """A rank, or a dash that says why not."""
-    if need is None:
-        return missing("no rank reaches it, or a rank was not tried around this rate")
-    return Cell(f"{need}", csv=f"{need}")
-
-
-def rates_of(found: RateMap) -> str:
-    """The skills that share a map of rates: the first by name."""
-    mode, name = found.skills[0].split("/", 1)
-    others = len(found.skills) - 1
-    return f"{name} ({mode})" + (f" and {others} more" if others else "")

@@ -44,6 +44,8 @@ ASKS_RECOVERY = "reasoning"
 """The mode of skills that are asked how much of full fine-tuning an adapter recovers, before what rank they need."""
 ASKED_PATH = "asked=path"
 """The knob in a task's name that has each skill write the path it was asked for before its answer."""
+BESIDE = ("null", "control", "planted", "one rate")
+"""Modes of skills that are there for what they say of others."""
 MODE_NOTES = {
     "matched": "Matched: both skills first write the same chains, then each what its own query asks for.",
     "direct": "Direct: the answer alone, without a trace.",
@@ -54,6 +56,7 @@ MODE_NOTES = {
     "control": "Control: what is known beforehand, or trained on what lacks the thing asked for, put through the same "
     "procedure.",
     "difficulty": "Difficulty: base and full fine-tuning alone, to choose levels at which the skills can be compared.",
+    "one rate": "One rate: ranks trained once more, all at one learning rate, to see what it says of the rank needed.",
     "null": "Null: labels are shuffled, so there is nothing to learn but the format.",
 }
 
@@ -95,8 +98,7 @@ def skills_phrase(skills: Sequence[SkillFindings]) -> str:
 
 def honesty_line(findings: StudyFindings) -> str:
     """What the size of the run allows to be said; skills that are only described count when no other was tested."""
-    untested = ("null", "control", "planted", "relabel")
-    tested = [skill for skill in findings.skills if skill.mode not in untested] or list(findings.skills)
+    tested = [skill for skill in findings.skills if skill.mode not in (*BESIDE, "relabel")] or list(findings.skills)
     claimed = [skill for skill in tested if not skill.descriptive] or tested
     fewest = min((skill.n_seeds for skill in claimed), default=0)
     if fewest < FEW_SEEDS:
@@ -158,9 +160,7 @@ def functional_lines(skill: SkillFindings) -> tuple[str, ...]:
 
 def key_tiles(findings: StudyFindings) -> tuple[Tile, ...]:
     """Key numbers of every skill that says something about a skill (not the null, not planted ones)."""
-    return tuple(
-        key_tile(skill) for skill in ordered(findings.skills) if skill.mode not in ("null", "control", "planted")
-    )
+    return tuple(key_tile(skill) for skill in ordered(findings.skills) if skill.mode not in BESIDE)
 
 
 def claim_cards(findings: StudyFindings) -> tuple[Claim, ...]:

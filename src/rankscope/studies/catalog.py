@@ -63,7 +63,7 @@ STUDIES = {
             tuple(hash_rank.FORMS),
             hash_rank.plan,
             hash_rank_claims,
-            lambda found: hash_rank_answer(found.skills, found.claims, found.calibration),
+            lambda found: hash_rank_answer(found.skills, found.claims, found.calibration, found.one_rate),
         ),
         RankStudy(
             "rank1",

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from rankscope.rank.records import CONTROLS
 from rankscope.studies import first_look
+from rankscope.studies.one_rate import ONE_RATE_MODE
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.rates import read_rates
 from rankscope.train.cell import ArmSpec, Budget, DenseSpec, FullSpec, LoraSpec
@@ -20,6 +21,10 @@ RANKS = (1, 2, 4, 8, 16, 32, 64)
 SEEDS, PILOT_SEEDS, TUNING_SEEDS = (1, 2, 3, 4, 5), (31, 32), (1000,)
 AGAIN = 100
 """Added to the seeds of the same task measured twice."""
+ONE_RATE, ONE_RATE_PLACE, ONE_RATE_RANKS = 8e-3, "attention", (2, 4, 8)
+"""One learning rate for all ranks: the rate, where it is tried, and the ranks that are trained at it. Declared before
+any of those trainings, by the tuning seed: there this rate moves the needs of the two tasks a doubling apart, and rank
+16, which ends their sets, has it anyway in both."""
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,7 @@ def _part(placements: tuple[str, ...], tuned_by: tuple[str, ...], beside: tuple[
 
 LONG, SHORT, DIRECT = _steps(640, 64), _steps(240, 32), _steps(3000, 64)
 EVERY_CONTROL = ("one-hop copy", "same task twice", "shuffled labels")
+BY_ONE_RATE = "one rate for all ranks"
 TUNED_ALONE = {
     "tune_c_proj": _part(("c_proj",), ()),
     "tune_all_maps": _part(("all maps",), ()),
@@ -91,9 +97,11 @@ TUNED_ALONE = {
 BY_C_PROJ, BY_ALL_MAPS, BY_ATTENTION, BY_ONE_HOP = (f"hash_rank:{name}" for name in TUNED_ALONE)
 BY_PLACEMENT = (BY_C_PROJ, BY_ALL_MAPS, BY_ATTENTION)
 CONTROLLED = _part(tuple(PLACEMENTS), (*BY_PLACEMENT, BY_ONE_HOP), beside=EVERY_CONTROL)
+WITH_ONE_RATE = replace(CONTROLLED, beside=(*EVERY_CONTROL, BY_ONE_RATE))
 STUDIED = {
-    "full": replace(CONTROLLED, levels=FURTHER),
-    "levels": replace(CONTROLLED, levels=FURTHER, level_ranks=RANKS[-1:]),
+    "full": replace(WITH_ONE_RATE, levels=FURTHER),
+    "levels": replace(WITH_ONE_RATE, levels=FURTHER, level_ranks=RANKS[-1:]),
+    "one_rate": replace(WITH_ONE_RATE, levels=HOPS, level_ranks=RANKS[-1:]),
     "hops": replace(CONTROLLED, levels=HOPS, level_ranks=RANKS[-1:]),
     "controls": CONTROLLED,
     "twice": _part(tuple(PLACEMENTS), BY_PLACEMENT, beside=("same task twice", "shuffled labels")),
@@ -111,7 +119,7 @@ above (but for the further levels of `levels`, which `full` trains at more ranks
 FORMS = {
     **STUDIED,
     "smoke": replace(
-        CONTROLLED,
+        WITH_ONE_RATE,
         ranks=(2,),
         seeds=(21,),
         n_test=40,
@@ -163,17 +171,26 @@ def _twins(form: Form, place: str, level: Level, placement: str) -> tuple[SkillP
     )
 
 
-def _again(form: Form) -> SkillPlan:
+def _again(form: Form) -> tuple[SkillPlan, ...]:
     """HashHop on all maps once more, with other seeds: what differs between the two is not the task."""
     (first, _) = _twins(form, "all maps", MIDDLES[form.mode], "all maps")
-    return first.override(
-        name="HashHop again, all maps", mode="control", seeds=tuple(seed + AGAIN for seed in form.seeds)
+    seeds = tuple(seed + AGAIN for seed in form.seeds)
+    return (first.override(name="HashHop again, all maps", mode="control", seeds=seeds),)
+
+
+def _at_one_rate(form: Form) -> tuple[SkillPlan, ...]:
+    """Both tasks in one place, at one learning rate for all ranks; dense is that of the twins, at its own best."""
+    ranks = tuple(rank for rank in ONE_RATE_RANKS if rank in form.ranks)
+    arms = [arm.model_dump() for arm in _arms(ranks, ONE_RATE_PLACE) if isinstance(arm, LoraSpec)]
+    return tuple(
+        twin.override(mode=ONE_RATE_MODE, varies=BY_ONE_RATE, arms=arms, functional=(), descriptive=True)
+        for twin in _twins(form, ONE_RATE_PLACE, MIDDLES[form.mode], ONE_RATE_PLACE)
     )
 
 
-def _one_hop(form: Form) -> SkillPlan:
+def _one_hop(form: Form) -> tuple[SkillPlan, ...]:
     """Looking up one node, which the base already does in its own layout: only the question is new."""
-    return SkillPlan(
+    copy = SkillPlan(
         name="one-hop copy",
         mode="control",
         task="hashhop:mode=direct,lines=10,chains=2,max_length=5,hops=1",
@@ -185,13 +202,14 @@ def _one_hop(form: Form) -> SkillPlan:
         generate=False,
         descriptive=True,
     )
+    return (copy,)
 
 
-def _shuffled(form: Form) -> SkillPlan:
+def _shuffled(form: Form) -> tuple[SkillPlan, ...]:
     """HashChain whose completions name exchanged nodes: the spectrum and rank of an update that learnt the format."""
     chain = _task("hashchain", form.mode, MIDDLES[form.mode])
     largest = max(form.ranks)
-    return SkillPlan(
+    null = SkillPlan(
         name="HashChain, shuffled labels",
         mode="null",
         task=chain.replace("hashchain:", "shuffled:of=hashchain,"),
@@ -206,6 +224,7 @@ def _shuffled(form: Form) -> SkillPlan:
         generate=False,
         descriptive=True,
     )
+    return (null,)
 
 
 def _pilot(form: Form) -> tuple[SkillPlan, ...]:
@@ -231,7 +250,12 @@ def _pilot(form: Form) -> tuple[SkillPlan, ...]:
     )
 
 
-CONTROL_SKILLS = {"one-hop copy": _one_hop, "same task twice": _again, "shuffled labels": _shuffled}
+CONTROL_SKILLS = {
+    "one-hop copy": _one_hop,
+    "same task twice": _again,
+    "shuffled labels": _shuffled,
+    BY_ONE_RATE: _at_one_rate,
+}
 
 
 def _skills(form: Form) -> tuple[SkillPlan, ...]:
@@ -241,7 +265,8 @@ def _skills(form: Form) -> tuple[SkillPlan, ...]:
     compared = [one for placement in form.placements for one in _twins(form, placement, middle, placement)]
     there = replace(form, ranks=form.level_ranks)
     levels = [one for level in form.levels for one in _twins(there, level.name, level, "all maps")]
-    return (*compared, *levels, *(CONTROL_SKILLS[name](form) for name in form.beside))
+    beside = [one for name in form.beside for one in CONTROL_SKILLS[name](form)]
+    return (*compared, *levels, *beside)
 
 
 def plan(form: str) -> StudyPlan:
@@ -257,7 +282,9 @@ def plan(form: str) -> StudyPlan:
         base=chosen.base,
         skills=skills,
         rates={
-            rate_name(skill, arm): tuned.get(f"{_tuned_key(skill)}/{arm.label}", start * START_RATES[arm.label])
+            rate_name(skill, arm): ONE_RATE
+            if skill.mode == ONE_RATE_MODE
+            else tuned.get(f"{_tuned_key(skill)}/{arm.label}", start * START_RATES[arm.label])
             for skill in skills
             for arm in skill.arms
         },

@@ -1,11 +1,12 @@
 """The plain-language answer of hash_rank, and of the pilot that chooses its levels of difficulty."""
 
-from rankscope.rank.records import CalibrationRow, ClaimCard, RequiredRank, SkillFindings
+from rankscope.rank.records import CalibrationRow, ClaimCard, OneRateNeed, RequiredRank, SkillFindings
+from rankscope.rank.required import rank_ratio, set_words
 from rankscope.stats.interval import Interval
 from rankscope.studies.answers import held_words
 from rankscope.studies.evidence import Evidence
 from rankscope.studies.hash_rank import LEVELS, TWINS
-from rankscope.studies.hash_rank_ratios import largest_functional
+from rankscope.studies.hash_rank_ratios import Ratio, largest_functional
 from rankscope.studies.hash_rank_twins import PRIMARY, Pair, level_words, pairs_of, repeat_pair, unmatched
 
 SHORTCUT_MARGIN = 0.10
@@ -15,9 +16,15 @@ DIRECT_HOURS = 4
 
 
 def hash_rank_answer(
-    skills: tuple[SkillFindings, ...], claims: tuple[ClaimCard, ...], calibration: tuple[CalibrationRow, ...]
+    skills: tuple[SkillFindings, ...],
+    claims: tuple[ClaimCard, ...],
+    calibration: tuple[CalibrationRow, ...],
+    one_rate: tuple[OneRateNeed, ...] = (),
 ) -> tuple[str, ...]:
-    """The claims, both tasks in every placement, levels that do not qualify, the controls; or the pilot's choice."""
+    """The claims, both tasks in every placement, levels that do not qualify, one rate for all ranks, the controls.
+
+    Of the pilot, its choice.
+    """
     if any(skill.mode == "difficulty" for skill in skills):
         return difficulty_answer(skills)
     mode = "matched" if any(skill.mode == "matched" for skill in skills) else "direct"
@@ -28,6 +35,7 @@ def hash_rank_answer(
         *(f"{place}: {_pair_words(pair)}" for place, pair in pairs.items() if place in PRIMARY),
         *(f"The level {place} is left out of the claims: {why}." for place, pair in pairs.items()
           if (why := unmatched(pair))),
+        *one_rate_words(one_rate, skills),
         *control_words(evidence),
         *(shortcut_words(pairs["all maps"][1]) if mode == "direct" and "all maps" in pairs else ()),
         *held_words(calibration),
@@ -53,6 +61,33 @@ def _not_again(skill: SkillFindings, arm: str, _: float) -> Interval:
 
 def _pair_words(pair: Pair) -> str:
     return " ".join(f"{skill.name.partition(',')[0]}: {skill.required[0].sentence}" for skill in pair)
+
+
+def one_rate_words(one_rate: tuple[OneRateNeed, ...], skills: tuple[SkillFindings, ...]) -> tuple[str, ...]:
+    """Whether one learning rate for all ranks turns what is said of the tasks' ratio; empty where not tried on both."""
+    found = {
+        skill.name.partition(",")[0]: (one, skill) for one in one_rate for skill in skills if one.skill == skill.key
+    }
+    if set(found) != set(TWINS):
+        return ()
+    ways = {
+        f"at one rate of {one_rate[0].rate:g} for all ranks": [found[name][0].need for name in TWINS],
+        "at rates of their own": [found[name][1].required[0] for name in TWINS],
+    }
+    told, stands = [], []
+    for way, needs in ways.items():
+        between = rank_ratio(needs[0], needs[1])
+        ratio = Ratio(between.low, between.high, between.estimate)
+        stands.append(ratio.stand)
+        each = " and ".join(f"{name} {set_words(need.low, need.high)}" for name, need in zip(TWINS, needs, strict=True))
+        told.append(f"{way} {each}, a ratio of {ratio.words}, which {STANDS[ratio.stand]} 2 to 3 times")
+    turned = stands[0] != stands[1] and "open" not in stands
+    place = found["HashHop"][1].name.partition(", ")[2]
+    conclusion = "It turns the conclusion round." if turned else "It is not shown to turn the conclusion round."
+    return (f"One learning rate for all ranks, {place}, required rank: {'; '.join(told)}. {conclusion}",)
+
+
+STANDS = {"favours": "favours", "contradicts": "contradicts", "open": "leaves open"}
 
 
 def control_words(evidence: Evidence) -> tuple[str, ...]:

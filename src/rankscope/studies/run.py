@@ -29,6 +29,7 @@ from rankscope.studies.findings import SkillTables, evidence_of, skill_findings
 from rankscope.studies.hash_paper import HashPaperPlan
 from rankscope.studies.hash_paper_run import run_hash_paper
 from rankscope.studies.kept import Kept, check_items, keep_records, kept_skills
+from rankscope.studies.one_rate import ON_PURPOSE, ONE_RATE_MODE, one_rate_needs
 from rankscope.studies.oracle import Oracle
 from rankscope.studies.page import FINDINGS, REPORT, RESULTS, write_page
 from rankscope.studies.plan import SkillPlan, StudyPlan
@@ -203,7 +204,8 @@ def study_findings(
     command = f"rankscope study {plan.study}"
     entry, _ = find_study(plan.study)
     assert isinstance(entry, RankStudy)
-    claims = corrected(entry.claims(evidence_of(plan.skills, skills, tables), command))
+    evidence = evidence_of(plan.skills, skills, tables)
+    claims = corrected(entry.claims(evidence, command))
     findings = StudyFindings(
         study=plan.study,
         title=plan.title,
@@ -218,6 +220,7 @@ def study_findings(
         nulls=null_tests(plan.simulated) if plan.simulated else (),
         estimators=estimators,
         rate_maps=_rate_maps(table, base, plan, found),
+        one_rate=one_rate_needs(evidence),
         reproduce=_reproduce(plan, command, kept.values(), committed),
         provenance=provenance,
         taken={key: one.facts for key, one in kept.items()},
@@ -275,6 +278,8 @@ def abridged(skills: tuple[SkillFindings, ...]) -> tuple[SkillFindings, ...]:
 
 def rate_flags(table: RateTable | None, base: Base, skill: SkillPlan, rates: dict[str, float]) -> tuple[str, ...]:
     """What a reader must know of the skill's learning rates."""
+    if skill.mode == ONE_RATE_MODE:
+        return (ON_PURPOSE,)
     if skill.varies:
         return ()
     if table is None:

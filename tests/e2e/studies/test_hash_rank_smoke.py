@@ -13,6 +13,7 @@ from rankscope.runs.folder import is_finished, verify_finished
 from rankscope.runs.tables import write_table
 from rankscope.studies import catalog, hash_rank
 from rankscope.studies import run as run_module
+from rankscope.studies.one_rate import ON_PURPOSE, ONE_RATE_MODE
 from rankscope.studies.page import FINDINGS, REPORT, rewrite_page
 from rankscope.studies.plan import StudyPlan, rate_name
 from rankscope.studies.stages import CELLS, SCORES, TRUNCATION
@@ -38,10 +39,14 @@ def test_the_smoke_form_goes_from_training_to_claims_and_page(finished: Path) ->
     assert [(claim.verdict, claim.p_value, claim.n_declared) for claim in found.claims] == [
         ("underpowered", None, 6)
     ] * 6
-    by_name = {skill.name: skill for skill in found.skills}
+    by_name = {skill.name: skill for skill in found.skills if skill.mode == "matched"}
     full = {tuple(point.cells) for name in ("HashHop, c_proj", "HashHop, attention", "HashHop, all maps")
             for point in by_name[name].curve if point.arm == "full"}  # fmt: skip
     assert len(full) == 1
+    assert [(one.skill, [*one.need.by_rank]) for one in found.one_rate] == [
+        ("matched/HashHop, attention", [2]), ("matched/HashChain, attention", [2])
+    ]  # fmt: skip
+    assert all(skill.flags[-1] == ON_PURPOSE for skill in found.skills if skill.mode == ONE_RATE_MODE)
     controls = {point.control for one in by_name["HashChain, c_proj"].functional for point in one.curve}
     assert "noise" in controls
     assert any("random directions of the trained norm" in sentence for sentence in found.answer)

@@ -9,6 +9,7 @@ from rankscope.rank.records import (
     EstimatorScore,
     FunctionalRank,
     NullTest,
+    OneRateNeed,
     RateMap,
     Recovery,
     RequiredRank,
@@ -460,6 +461,11 @@ def example(seeds: int = 3, items: int = 400, study: str = "first_look:quick", h
         nulls=NULLS,
         estimators=ESTIMATORS,
         rate_maps=RATE_MAPS,
+        one_rate=(
+            OneRateNeed(
+                skill="matched/HashChain", rate=0.01, need=next(iter(skills[3].required)).override(low=16, high=16)
+            ),
+        ),
         reproduce={
             "This study": "rankscope study first_look",
             "This page": "rankscope report runs/first_look",

@@ -2,7 +2,7 @@ from functools import partial
 
 import pytest
 
-from rankscope.report import calibration_tables, rank_tables, score_tables
+from rankscope.report import calibration_tables, rank_tables, rate_tables, score_tables
 
 TABLES = (
     rank_tables.rank_table,
@@ -13,7 +13,8 @@ TABLES = (
     calibration_tables.calibration_table,
     calibration_tables.simulated_table,
     calibration_tables.null_table,
-    score_tables.fixed_rate_table,
+    rate_tables.fixed_rate_table,
+    rate_tables.one_rate_table,
     partial(calibration_tables.estimator_table, target="planted", of="planted update"),
 )
 
@@ -83,6 +84,16 @@ def test_score_table_starts_with_chance_and_base_and_shows_missing_scores_as_das
 
 def test_a_fixed_rate_shows_the_need_that_it_would_have_shown(findings):
     """At .01 both ranks were tried: rank 2 has all of dense's gain, rank 1 has not; at .02 rank 1 diverged."""
-    (row,) = score_tables.fixed_rate_table(findings).rows
+    (row,) = rate_tables.fixed_rate_table(findings).rows
     assert row["skill"].csv == "HashHop (matched) and 1 more"
     assert (row["at-0.01"].csv, row["at-0.02"].missing, row["tuned"].csv) == ("2", True, "2")
+
+
+def test_need_at_one_rate_stands_beside_the_tuned_one(findings):
+    (row,) = rate_tables.one_rate_table(findings).rows
+    assert (row["skill"].csv, row["rate"].csv, row["ranks"].text) == (
+        "HashChain · matched",
+        "0.01",
+        "1, 2, 4, 8, 16, 32",
+    )
+    assert (row["one"].csv, row["tuned"].csv) == ("16 (underpowered)", "[8, 16] (underpowered)")

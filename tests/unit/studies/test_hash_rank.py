@@ -13,6 +13,7 @@ from rankscope.rank.records import (
     Control,
     CurvePoint,
     FunctionalRank,
+    OneRateNeed,
     RequiredRank,
     SkillFindings,
     SpectralSummary,
@@ -27,7 +28,8 @@ from rankscope.studies.hash_rank_answer import difficulty_answer, hash_rank_answ
 from rankscope.studies.hash_rank_claims import hash_rank_claims
 from rankscope.studies.hash_rank_power import ratio_power
 from rankscope.studies.hash_rank_ratios import seed_ratio
-from rankscope.studies.plan import SkillPlan, StudyPlan
+from rankscope.studies.one_rate import ONE_RATE_MODE
+from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.rates import read_rates
 from rankscope.studies.run import rate_flags
 from rankscope.studies.scoring import items_to_test
@@ -470,6 +472,36 @@ def test_every_arm_has_a_tuned_home_of_the_same_budget():
             assert {(one.tuned_as or one.task, one.budget, arm) for arm in one.arms} <= tuned, one.key
 
 
+def test_at_one_rate_are_trained_the_ranks_that_do_not_have_it_already():
+    made = hash_rank.plan("one_rate")
+    tuned, fixed = (
+        {(skill.name, arm.label): made.rates[rate_name(skill, arm)] for skill in made.skills if skill.mode == mode
+         for arm in skill.lora_arms if "attention" in skill.name}
+        for mode in ("matched", ONE_RATE_MODE)
+    )  # fmt: skip
+    assert set(fixed.values()) == {hash_rank.ONE_RATE}
+    assert fixed.keys() < tuned.keys()
+    for task in hash_rank.TWINS:
+        there = {arm: rate == hash_rank.ONE_RATE for (name, arm), rate in tuned.items() if name.startswith(task)}
+        assert there["rank 16"], "the next rank above those trained, so that a set can end"
+        assert not all(there.values())
+
+
+@pytest.mark.parametrize(
+    ("hop", "chain", "turned"), [((8, 8), (2, 2), True), ((2, 2), (4, 4), False), ((1, 8), (4, 4), False)]
+)
+def test_one_rate_turns_the_conclusion_only_where_both_ways_decide(hop, chain, turned):
+    """Tuned, both need {4}: 3/4 to 4/3, below 1.5. {8} over {2} is 5/2 to 4, within 1.5 to 4; {2} over {4} is below."""
+    skills = tuple(twins({}, {}, places=("attention",)))
+    found = tuple(
+        OneRateNeed(skill=one.key, rate=8e-3, need=required(*need))
+        for one, need in zip(skills, (hop, chain), strict=True)
+    )
+    (told,) = (line for line in hash_rank_answer(skills, (), (), found) if line.startswith("One learning rate"))
+    assert ("It turns the conclusion round." in told) == turned
+    assert not any(line.startswith("One learning rate") for line in hash_rank_answer(skills, (), (), found[:1]))
+
+
 def test_twins_of_other_seeds_or_precisions_are_not_compared():
     fewer = twins({}, HALF)
     fewer[1] = skill("HashChain, c_proj", **HALF | {"uses": (8, 8), "counts": (14.0, 15.0), "n_seeds": 2})
@@ -493,13 +525,15 @@ def test_the_middle_level_on_all_maps_is_part_of_the_full_form_and_of_first_look
     def cells(study: StudyPlan) -> set[Cell]:
         return {cell.override(optimiser=OptimiserSpec(lr=1e-3).model_dump()) for *_, cell in study.cells()}
 
-    grown = ("all_maps", "c_proj", "placements", "twice", "controls", "hops", "levels", "full")
+    grown = ("all_maps", "c_proj", "placements", "twice", "controls", "hops", "one_rate", "levels", "full")
     plans = [hash_rank.plan(form) for form in grown]
     forms = [{cell for *_, cell in plan.cells()} for plan in plans]
     assert all(part < next_one for part, next_one in itertools.pairwise(forms))
     whole = [{*plan.skills} for plan in plans]
     assert all(part < next_one for part, next_one in itertools.pairwise(whole[:-1]))
     assert whole[grown.index("controls")] < whole[-1]
+    at_one_rate = {skill for skill in plans[grown.index("one_rate")].skills if skill.mode == ONE_RATE_MODE}
+    assert at_one_rate < whole[-1]
     matched = {
         cell for cell in cells(first_look.plan("full")) if "mode=matched" in cell.task and "shuffled" not in cell.task
     }
