@@ -1,6 +1,7 @@
 """What a calibration measured of its teachers and its adapters, as two small files, and the tables that follow."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -71,6 +72,14 @@ class OracleRecords(Config):
     """How the best update of a rank was sought."""
     teachers: tuple[TeacherGains, ...]
     repeats: tuple[PlantedRepeat, ...]
+
+
+@dataclass(frozen=True)
+class KeptPlanted:
+    """What the two files of an earlier run hold of one planted skill."""
+
+    teacher: TeacherGains
+    estimated: tuple[Estimated, ...]
 
 
 def truths(gains: TeacherGains, ranks: Sequence[int], q: float) -> tuple[int, int]:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from rankscope.rank.estimator_scores import AS_TUNED, NOISE
+from rankscope.rank.estimator_scores import AS_TUNED, MORE_NOISE, NOISE
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.rates import RateTable, read_rates, rounded
 from rankscope.train.cell import ArmSpec, Budget, DenseSpec, FullSpec, LoraSpec
@@ -25,7 +25,8 @@ TUNING_TEACHER = 100
 """Teachers that rates are tuned on, and no result comes from."""
 TUNED_RANKS = (2, 8)
 """Planted ranks of those teachers: each planted rank takes the rates of the larger one at or below it, or the first."""
-TUNING = "calibration:tune"
+TUNINGS = ("calibration:tune", "calibration:tune_more_noise")
+"""Tuning runs that all rates come from; the second has the condition that was added to the study last."""
 
 
 @dataclass(frozen=True)
@@ -62,7 +63,10 @@ PLAIN = Condition("one site")
 FALLING = Condition("falling strengths", decay=0.7)
 TWO_SITES = Condition("two sites", sites=(SITE_BEFORE, SITE))
 NOISY = Condition(NOISE, samples=64)
-TUNED_AS = {PLAIN: PLAIN, FALLING: PLAIN, TWO_SITES: TWO_SITES, NOISY: NOISY}
+NOISIER = Condition(MORE_NOISE, samples=16)
+NUISANCE_OF_SAMPLES = {None: AS_TUNED, NOISY.samples: NOISE, NOISIER.samples: MORE_NOISE}
+"""Tokens that a training target is drawn as -> what that is called among what should leave an estimate alone."""
+TUNED_AS = {PLAIN: PLAIN, FALLING: PLAIN, TWO_SITES: TWO_SITES, NOISY: NOISY, NOISIER: NOISIER}
 """Conditions whose rates another one takes: strengths leave sites, budget and noise as they are."""
 
 
@@ -90,8 +94,9 @@ FORMS = {
         repeats=(
             (PLAIN, dict.fromkeys((1, 2, 4, 8, 16), 10)),
             (FALLING, dict.fromkeys((2, 4, 8, 16), 5)),
-            (TWO_SITES, dict.fromkeys((1, 2, 4), 5)),
+            (TWO_SITES, dict.fromkeys((1, 2, 4), 5) | dict.fromkeys((8, 16), 4)),
             (NOISY, dict.fromkeys((1, 2, 4, 8), 5)),
+            (NOISIER, dict.fromkeys((1, 2, 4, 8), 3)),
         ),
         ranks=RANKS,
         nuisance=tuple((k, 200 + teacher) for k in (2, 4, 8) for teacher in (1, 2)),
@@ -108,6 +113,7 @@ FORMS = {
         TUNING_SEEDS,
         relabelled=(8,),
     ),
+    "tune_more_noise": Form(((NOISIER, dict.fromkeys(TUNED_RANKS, 1)),), RANKS, TUNING_SEEDS),
 }
 START_RATES = {f"rank {rank}": 3e-2 if rank < 8 else 2e-2 for rank in RANKS} | {"dense": 2e-3}
 N_TEST = 200
@@ -210,12 +216,12 @@ def _relabel(moved: int, form: Form) -> SkillPlan:
 def plan(form: str) -> StudyPlan:
     """The study in one of its forms."""
     chosen = FORMS[form]
-    is_tuning = form == "tune"
+    is_tuning = f"calibration:{form}" in TUNINGS
     varied = list(_nuisances(chosen))
     factors = {skill.key: factor for skill, factor in varied}
     skills = [*_tuned_skills(chosen, TUNING_TEACHER if is_tuning else 1), *(skill for skill, _ in varied)]
     skills = [_shortened(skill, chosen) for skill in (*skills, *(() if is_tuning else (_null(chosen),)))]
-    table = None if is_tuning else read_rates((TUNING,))
+    table = None if is_tuning else read_rates(TUNINGS)
     return StudyPlan(
         study=f"calibration:{form}",
         title="Calibration: does the procedure find a rank that is known?",
@@ -226,7 +232,7 @@ def plan(form: str) -> StudyPlan:
             for skill in skills
             for arm in skill.arms
         },
-        tuned_by=() if is_tuning else (TUNING,),
+        tuned_by=() if is_tuning else TUNINGS,
         simulated=chosen.simulated,
     )
 
@@ -253,7 +259,8 @@ def _shortened(skill: SkillPlan, form: Form) -> SkillPlan:
 @lru_cache(maxsize=1)
 def _homes() -> dict[str, str]:
     """Task -> key of the skill that it was tuned as."""
-    return {skill.task: skill.key for skill in _tuned_skills(FORMS["tune"], TUNING_TEACHER)}
+    tunings = (FORMS[tuning.partition(":")[2]] for tuning in TUNINGS)
+    return {skill.task: skill.key for form in tunings for skill in _tuned_skills(form, TUNING_TEACHER)}
 
 
 def _rate(skill: SkillPlan, arm: ArmSpec, table: RateTable | None) -> float:

@@ -12,11 +12,19 @@ from rankscope.adapters.read import read_adapter
 from rankscope.adapters.weights import AdapterWeights
 from rankscope.base.atomic import write_json
 from rankscope.rank.calibration import totals
-from rankscope.rank.calibration_records import OracleRecords, PlantedRepeat, truths, write_estimates, write_oracle
-from rankscope.rank.estimator_scores import AS_TUNED, NOISE, Estimated, mean_estimates
+from rankscope.rank.calibration_records import (
+    KeptPlanted,
+    OracleRecords,
+    PlantedRepeat,
+    truths,
+    write_estimates,
+    write_oracle,
+)
+from rankscope.rank.estimator_scores import Estimated, mean_estimates
 from rankscope.rank.records import CalibrationRow, SkillFindings, StudyFindings
 from rankscope.spectra.estimators import ESTIMATORS, absolute_count, noise_cut_rank
 from rankscope.spectra.low_rank_svd import singular_values
+from rankscope.studies.calibration import NUISANCE_OF_SAMPLES
 from rankscope.studies.calibration_criteria import relabel_rows
 from rankscope.studies.findings import SkillTables, estimate_of, whole_seeds
 from rankscope.studies.oracle import BEST, Oracle, Q, exact_task, spec_of
@@ -34,13 +42,37 @@ def write_calibration(
     oracle: Oracle,
     found: Mapping[str, SkillFindings],
     tables: Mapping[str, SkillTables],
+    kept: Mapping[str, KeptPlanted],
     records: Path,
 ) -> None:
-    """Writes what the calibration's tables follow from: the truth about every teacher, every adapter's estimates."""
+    """Writes what the calibration's tables follow from: the truth about every teacher, every adapter's estimates.
+
+    `kept`: of skills taken from an earlier run, what was measured there.
+    """
     planted = [skill for skill in plan.skills if skill.mode == "planted"]
+    for one in kept.values():
+        oracle.know(one.teacher)
     write_oracle(records, oracle_records(oracle, planted, found))
-    cells = [cell for skill in planted for cell in estimated(oracle, skill, found[skill.key], tables[skill.key])]
+    cells = [
+        cell
+        for skill in planted
+        for cell in (
+            kept[skill.key].estimated
+            if skill.key in kept
+            else estimated(oracle, skill, found[skill.key], tables[skill.key])
+        )
+    ]
     write_estimates(records, cells)
+
+
+def kept_planted(skill: SkillPlan, oracle: OracleRecords, cells: Iterable[Estimated]) -> KeptPlanted | None:
+    """What an earlier run's two files hold of a planted skill; None where they lack its teacher or its adapters."""
+    task, nuisance = exact_task(skill), nuisance_of(skill)
+    teacher = next((one for one in oracle.teachers if one.teacher == task and one.n_items == skill.n_test), None)
+    mine = tuple(cell for cell in cells if (cell.teacher, cell.nuisance) == (task, nuisance))
+    have, wanted = {cell.nominal for cell in mine}, {arm.rank for arm in skill.lora_arms}
+    known = oracle.q == Q and oracle.best_update == BEST and have == wanted
+    return KeptPlanted(teacher, mine) if teacher and known else None
 
 
 def oracle_records(oracle: Oracle, planted: Iterable[SkillPlan], found: Mapping[str, SkillFindings]) -> OracleRecords:
@@ -91,7 +123,7 @@ def estimated(oracle: Oracle, skill: SkillPlan, found: SkillFindings, tables: Sk
 
 def nuisance_of(skill: SkillPlan) -> str:
     """How the skill's trainings differ from the tuned ones on exact targets."""
-    return skill.varies or (AS_TUNED if spec_of(skill).samples is None else NOISE)
+    return skill.varies or NUISANCE_OF_SAMPLES[spec_of(skill).samples]
 
 
 def estimates_of(weights: AdapterWeights, roots: Mapping[str, Tensor]) -> dict[str, float]:

@@ -76,7 +76,7 @@ STUDIES = {
         RankStudy(
             "calibration",
             "Does the same procedure find the rank where it is known?",
-            ("full", "quick", "smoke", "tune"),
+            tuple(calibration.FORMS),
             calibration.plan,
             lambda _evidence, _command: (),
             calibration_answer,

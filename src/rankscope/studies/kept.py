@@ -17,20 +17,32 @@ import polars as pl
 
 from rankscope.base.errors import BadFile, BadInput
 from rankscope.evals.score_table import SCHEMA
+from rankscope.rank.calibration_records import (
+    ESTIMATES,
+    ORACLE,
+    KeptPlanted,
+    OracleRecords,
+    read_estimates,
+    read_oracle,
+)
+from rankscope.rank.estimator_scores import Estimated
 from rankscope.rank.functional import k_grid
 from rankscope.rank.records import SkillFindings, read_findings
 from rankscope.runs.folder import is_finished, verify_finished
 from rankscope.runs.tables import read_table
+from rankscope.studies.calibration_findings import kept_planted
 from rankscope.studies.findings import SkillTables, skill_findings
 from rankscope.studies.page import FINDINGS
 from rankscope.studies.plan import SkillPlan, StudyPlan
 from rankscope.studies.progress import say
-from rankscope.studies.stages import CELLS, SCORES, TRUNCATION, Sitting, base_tables
+from rankscope.studies.stages import CELLS, RECORDS, SCORES, TRUNCATION, Sitting, base_tables
 from rankscope.train.cell import Cell, LoraSpec
 from rankscope.train.materials import MaterialStore
 
 TAKEN = "taken"
 """Folder of a run that keeps the records it took skills from, so that it goes on without their source."""
+MOST_NAMED = 20
+"""More skills than this are counted, not listed."""
 MOST_OFF = 1e-3
 """Nats by which the base may score an item differently than it is kept: log-probabilities are rounded to 1e-4."""
 _CELLS = {
@@ -45,6 +57,8 @@ _CUTS = {name: dtype for name, dtype in SCHEMA.items() if name not in ("split", 
     "draw": pl.Int32,
 }
 KeyOf = Callable[[Cell], str]
+_FILES = (FINDINGS, CELLS, SCORES, TRUNCATION, f"{RECORDS}/{ORACLE}", f"{RECORDS}/{ESTIMATES}")
+"""What a run folder keeps a copy of, where it is there."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +73,8 @@ class Kept:
     """Its trainings, as `cells.parquet` has them; all of one precision."""
     facts: dict[str, str]
     """Study, commit, precision and machine of that run."""
+    planted: KeptPlanted | None = None
+    """Of a planted skill, the truth about its teacher and what every estimator said of its adapters."""
 
     @property
     def words(self) -> str:
@@ -114,7 +130,9 @@ def kept_skills(plan: StudyPlan, folder: Path, taken_from: Sequence[Path]) -> di
             why = "; ".join(f"{key}: {one}" for key, one in refused.items()) or "none of that name, or taken already"
             raise BadInput(f"{source} holds no skill that {plan.study} could take ({why}). Leave it out of --from.")
         for words in dict.fromkeys(one.words for one in taken.values()):
-            say(f"Taken from {words}: {'; '.join(key for key, one in taken.items() if one.words == words)}")
+            names = [key for key, one in taken.items() if one.words == words]
+            told = "; ".join(names) if len(names) <= MOST_NAMED else f"{len(names)} of {len(plan.skills)} skills"
+            say(f"Taken from {words}: {told}")
         for key, why in refused.items():
             say(f"Not taken, {key}: {why}")
         kept |= taken
@@ -137,7 +155,7 @@ def keep_records(folder: Path, taken_from: Sequence[Path]) -> None:
     half = folder / f"{TAKEN}.tmp"
     shutil.rmtree(half, ignore_errors=True)
     for n, source in enumerate(taken_from):
-        for name in (FINDINGS, CELLS, SCORES, TRUNCATION):
+        for name in _FILES:
             if (source / name).exists():
                 (half / f"{n:02}" / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(source / name, half / f"{n:02}" / name)
@@ -168,6 +186,8 @@ class _Records:
     cuts: pl.DataFrame | None
     found: dict[str, SkillFindings]
     facts: dict[str, dict[str, str]]
+    oracle: OracleRecords | None
+    estimated: list[Estimated]
 
     @classmethod
     def read(cls, folder: Path) -> "_Records":
@@ -176,6 +196,7 @@ class _Records:
             raise BadInput(f"{folder} holds {findings.partial}. Let it finish first; the same command goes on.")
         if is_finished(folder):
             verify_finished(folder)
+        records = folder / RECORDS
         own = {"study": findings.study, **findings.provenance}
         cells = read_table(folder / CELLS, _CELLS)
         if "precision" not in cells.columns:  # as before runs could be joined, when each had one
@@ -187,6 +208,7 @@ class _Records:
             read_table(folder / TRUNCATION, _CUTS) if (folder / TRUNCATION).exists() else None,
             {skill.key: skill for skill in findings.skills},
             {skill.key: findings.taken.get(skill.key, own) for skill in findings.skills},
+            *((read_oracle(records), read_estimates(records)) if (records / ORACLE).exists() else (None, [])),
         )
 
     def take(self, plan: StudyPlan, skill: SkillPlan, key_of: KeyOf) -> Kept | str:
@@ -195,8 +217,14 @@ class _Records:
         if then is None:
             return "not there"
         rows = self.cells.filter(pl.concat_str("mode", "skill", separator="/") == skill.key)
-        why = _unlike(skill, then) or _other_cuts(skill, then) or _other_cells(plan, skill, rows, key_of)
-        return why or Kept(then, self._tables(skill, rows), rows, self.facts[skill.key])
+        why = _unlike(skill, then) or _other_cells(plan, skill, rows, key_of)
+        if why:
+            return why
+        tables = self._tables(skill, rows)
+        planted = kept_planted(skill, self.oracle, self.estimated) if skill.mode == "planted" and self.oracle else None
+        if skill.mode == "planted" and planted is None:
+            return f"what {ORACLE} and {ESTIMATES} say of its teacher and adapters is not there"
+        return _other_cuts(skill, tables) or Kept(then, tables, rows, self.facts[skill.key], planted)
 
     def _tables(self, skill: SkillPlan, rows: pl.DataFrame) -> SkillTables:
         sound = rows.filter(~pl.col("diverged")).to_dicts()
@@ -226,22 +254,28 @@ def _place(row: dict[str, Any]) -> tuple[str, int]:
 
 def _unlike(skill: SkillPlan, then: SkillFindings) -> str:
     """Why a skill can not be taken whatever its trainings; empty where it can."""
-    if skill.mode in ("planted", "relabel") or skill.read:
+    if skill.read:
         return "what is asked of it needs weights, which records do not keep"
     if then.scored_as != skill.scored_as or then.n_items != skill.n_test:
         return f"scored on {then.n_items} items of {then.scored_as or then.task} there, on {skill.n_test} here"
     return ""
 
 
-def _other_cuts(skill: SkillPlan, then: SkillFindings) -> str:
+def _other_cuts(skill: SkillPlan, tables: SkillTables) -> str:
     """Why the truncations there are not those that the plan asks for; empty where they are."""
+    n_items = min(skill.n_truncation, skill.n_test)
     for rank in skill.functional:
-        mine = [one for one in then.functional if one.arm == LoraSpec(rank=rank).label]
-        cuts = [point for one in mine for point in one.curve if point.control == "energy"]
-        n_items = {point.score.n_items for point in cuts}
-        if {point.k for point in cuts} != {*k_grid(rank)} or n_items != {min(skill.n_truncation, skill.n_test)}:
+        label = LoraSpec(rank=rank).label
+        sound = [tables.truncation.get(place) for place in tables.test if place[0] == label]
+        if not all(cut is not None and _is_cut(cut, rank, n_items) for cut in sound):
             return f"adapters of rank {rank} were not cut there, or to other budgets, or scored on other items"
     return ""
+
+
+def _is_cut(cut: pl.DataFrame, rank: int, n_items: int) -> bool:
+    """Whether an adapter was cut to every budget that is tried, and scored on so many items each time."""
+    sizes = cut.filter(pl.col("control") == "energy").group_by("k").agg(pl.col("item").n_unique())
+    return {*sizes["k"]} == {*k_grid(rank)} and {*sizes["item"]} == {n_items}
 
 
 def _other_cells(plan: StudyPlan, skill: SkillPlan, rows: pl.DataFrame, key_of: KeyOf) -> str:

@@ -39,6 +39,11 @@ class Oracle:
         self._roots: dict[str, Tensor] = {}
         self._updates: dict[str, AdapterWeights] = {}
 
+    def know(self, measured: TeacherGains) -> None:
+        """Takes over what an earlier run measured of a teacher, so that it is not sought again."""
+        key = (measured.teacher, measured.n_items)
+        self._gains[key], self._best[key] = dict(measured.cut_gains), dict(measured.best_gains)
+
     def gains(self, skill: SkillPlan) -> dict[int, float]:
         """Rank r -> gain, in nats, of the planted update cut to its best r directions, on the skill's test items."""
         key = (exact_task(skill), skill.n_test)

@@ -200,7 +200,7 @@ def study_findings(
             bar.advance(1)
     skills = abridged(tuple(found.values()))
     committed = None if _plants(plan) else committed_calibration()
-    calibration, estimators, source = _calibration(plan, base, found, tables, folder, committed)
+    calibration, estimators, source = _calibration(plan, base, found, tables, kept, folder, committed)
     command = f"rankscope study {plan.study}"
     entry, _ = find_study(plan.study)
     assert isinstance(entry, RankStudy)
@@ -246,6 +246,7 @@ def _calibration(
     base: Base,
     found: dict[str, SkillFindings],
     tables: dict[str, SkillTables],
+    kept: Mapping[str, Kept],
     folder: Path,
     committed: StudyFindings | None,
 ) -> tuple[tuple[CalibrationRow, ...], tuple[EstimatorScore, ...], str | None]:
@@ -255,8 +256,8 @@ def _calibration(
     """
     if not _plants(plan):
         return (committed.calibration, (), CALIBRATION) if committed else ((), (), None)
-    records = folder / RECORDS
-    write_calibration(plan, Oracle(base, folder / "oracle"), found, tables, records)
+    records, planted = folder / RECORDS, {key: one.planted for key, one in kept.items() if one.planted}
+    write_calibration(plan, Oracle(base, folder / "oracle"), found, tables, planted, records)
     return (*recomputed(records, list(found.values())), plan.study)
 
 

@@ -30,7 +30,8 @@ RECORDS = "records"
 """Folder of a run that holds what its findings follow from."""
 CELLS, SCORES, TRUNCATION, ROLES = (f"{RECORDS}/{name}.parquet" for name in ("cells", "scores", "truncation", "roles"))
 SCORE_DECIMALS, CUT_DECIMALS = 4, 2
-"""To which log-probabilities are kept, in nats; truncations, of which there are most, are only ever averaged."""
+"""To which log-probabilities are kept, in nats; truncations, of which there are most, are only ever averaged, and kept
+as scores are where nats are what ranks are judged by."""
 _WORTH_SAYING_S = 60.0
 
 
@@ -238,9 +239,13 @@ def write_records(
         for frame in (found.base, *found.test.values())
     ]
     write_table(folder / SCORES, _rounded(pl.concat(scores, how="diagonal"), SCORE_DECIMALS))
-    cuts = [frame for found in tables.values() for frame in found.truncation.values()]
+    cuts = [
+        _rounded(frame, SCORE_DECIMALS if key.startswith("planted/") else CUT_DECIMALS)
+        for key, found in tables.items()
+        for frame in found.truncation.values()
+    ]
     if cuts:
-        write_table(folder / TRUNCATION, _rounded(pl.concat(cuts, how="diagonal"), CUT_DECIMALS))
+        write_table(folder / TRUNCATION, pl.concat(cuts, how="diagonal"))
     read = [frame for found in tables.values() for frame in found.roles.values()]
     if read:
         write_table(folder / ROLES, pl.concat(read))

@@ -1,6 +1,7 @@
 """calibration:smoke whole: from training to the page, and its tables again from the records that are kept."""
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from rankscope.rank.required import required_rank
 from rankscope.runs.folder import verify_finished
 from rankscope.studies import calibration
 from rankscope.studies.calibration_findings import SUMMARY, write_summary
+from rankscope.studies.kept import kept_skills
 from rankscope.studies.page import FINDINGS, REPORT
 from rankscope.studies.run import run_study
 from rankscope.studies.stages import RECORDS
@@ -92,6 +94,28 @@ def test_the_sets_follow_from_the_scores_that_are_kept(finished: Path) -> None:
         assert (again.low, again.high) == (skill.required[0].low, skill.required[0].high)
         for rank, contrast in again.contrast.items():
             assert contrast.estimate == pytest.approx(skill.required[0].contrast[rank].estimate, abs=2e-4)
+
+
+def test_a_calibration_grown_from_its_own_records_comes_out_the_same(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    again = run_study("calibration:smoke", tmp_path / "run", workers=1, device="cpu", taken_from=[finished])
+    assert not list((again / "cells").glob("*")), "nothing is trained"
+    assert not (again / "oracle").exists(), "no best update is sought again"
+    was, now = read_findings(finished / FINDINGS), read_findings(again / FINDINGS)
+    assert set(now.taken) == {skill.key for skill in now.skills}
+    assert now.estimators == was.estimators
+    assert now.calibration == was.calibration
+    assert now.criteria == was.criteria
+    for name in ("oracle.json", "estimates.parquet"):
+        assert (again / RECORDS / name).read_bytes() == (finished / RECORDS / name).read_bytes()
+    without = tmp_path / "without"
+    shutil.copytree(finished / RECORDS, without / RECORDS)
+    (without / RECORDS / "oracle.json").unlink()
+    left = kept_skills(calibration.plan("smoke"), tmp_path / "other", [without])
+    assert {key.partition("/")[0] for key in left} == {"relabel", "null"}
+    told = " ".join(capsys.readouterr().err.split())
+    assert "Not taken, planted/rank 2, one site, teacher 1: what oracle.json and estimates.parquet say" in told
 
 
 def required_of(records: Path, skill: SkillFindings):

@@ -9,11 +9,11 @@ import torch
 from rankscope.adapters.planted import teacher_of
 from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.lm.bases import load_base
-from rankscope.rank.calibration_records import truths
-from rankscope.rank.estimator_scores import AS_TUNED, NOISE
+from rankscope.rank.calibration_records import OracleRecords, TeacherGains, truths
+from rankscope.rank.estimator_scores import AS_TUNED, MORE_NOISE, NOISE, Estimated
 from rankscope.studies import calibration
-from rankscope.studies.calibration_findings import estimates_of, nuisance_of
-from rankscope.studies.oracle import Oracle, exact_task, spec_of
+from rankscope.studies.calibration_findings import estimates_of, kept_planted, nuisance_of
+from rankscope.studies.oracle import BEST, Oracle, exact_task, spec_of
 from rankscope.studies.plan import SkillPlan
 
 PLANNED = [skill for skill in calibration.plan("full").skills if skill.mode == "planted"]
@@ -34,10 +34,9 @@ def test_no_two_adapters_of_the_full_form_share_a_place() -> None:
         for seed in skill.seeds
     )
     assert max(places.values()) == 1
-    assert {nuisance_of(skill) for skill in PLANNED} == set(calibration.NUISANCES)
-    noisy = [skill for skill in PLANNED if spec_of(skill).samples]
-    assert {nuisance_of(skill) for skill in noisy} == {NOISE}
-    assert len([skill for skill in noisy if not skill.descriptive]) == 20
+    assert {nuisance_of(skill) for skill in PLANNED} == {*calibration.NUISANCES, MORE_NOISE}
+    noisy = [(nuisance_of(skill), spec_of(skill).samples) for skill in PLANNED if spec_of(skill).samples]
+    assert Counter(noisy) == {(NOISE, 64): 20 + 6, (MORE_NOISE, 16): 12}, "repeats, and a teacher learnt in six ways"
     assert nuisance_of(planned(4)) == AS_TUNED
     assert exact_task(planned(4, noisy=True)) == exact_task(planned(4)) == planned(4).task
 
@@ -92,3 +91,43 @@ def test_estimates_of_an_update_with_a_known_spectrum() -> None:
     assert found["stable, weighted by the input"] == pytest.approx((20 / 16 + 1) / 2)
     assert found["participation, weighted by the input"] == pytest.approx((20**2 / (16**2 + 4**2) + 1) / 2)
     assert found["count above 1e-5"] == 1.5
+
+
+def test_a_planted_skill_is_taken_only_with_its_teacher_and_all_its_adapters() -> None:
+    skill, noisy = planned(2), planned(2, noisy=True)
+    gains = TeacherGains(
+        teacher=exact_task(skill), k=2, strengths="equal", sites=(calibration.SITE,), n_items=skill.n_test,
+        exact_gain=1.0, cut_gains={0: 0.0, 1: 0.5, 2: 1.0}, best_gains={1: 0.6},
+    )  # fmt: skip
+    oracle = OracleRecords(q=0.9, best_update=BEST, teachers=(gains,), repeats=())
+    cells = [Estimated(exact_task(skill), rank, 1, 2, None, AS_TUNED, {"x": 1.0}) for rank in calibration.RANKS]
+    kept = kept_planted(skill, oracle, cells)
+    assert kept is not None
+    assert (kept.teacher, list(kept.estimated)) == (gains, cells)
+    assert kept_planted(skill, oracle, cells[1:]) is None
+    assert kept_planted(noisy, oracle, cells) is None, "the same teacher, but its adapters were trained otherwise"
+    assert kept_planted(skill, oracle.override(best_update="otherwise"), cells) is None
+    assert kept_planted(planned(4), oracle, cells) is None
+
+
+def test_what_is_known_of_a_teacher_is_not_measured_again() -> None:
+    """Cut, 2 of 4 keep .8 of the gain and 3 keep .95; of the best updates rank 2 keeps .92, rank 1 .6."""
+    skill = planned(4)
+    gains = TeacherGains(
+        teacher=exact_task(skill), k=4, strengths="equal", sites=(calibration.SITE,), n_items=skill.n_test,
+        exact_gain=1.0, cut_gains={0: 0.0, 1: 0.4, 2: 0.8, 3: 0.95, 4: 1.0}, best_gains={2: 0.92, 1: 0.6},
+    )  # fmt: skip
+    oracle = Unable(load_base("tiny-gpt2"))
+    oracle.know(gains)
+    assert (oracle.rank(skill), oracle.needed(skill, (1, 2, 4, 8))) == (3, 2)
+    assert oracle.record(skill) == gains
+
+
+class Unable(Oracle):
+    """An oracle that must not measure anything."""
+
+    def _measured(self, skill: SkillPlan) -> dict[int, float]:
+        raise AssertionError(skill.key)
+
+    def _best_measured(self, skill: SkillPlan, rank: int) -> float:
+        raise AssertionError((skill.key, rank))
