@@ -1,6 +1,6 @@
 """What hash_paper says in sentences: its answer, what was run, what it can not say."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from rankscope.rank.paper_records import ConfigurationNumbers, SweepPoint, TokenFacts
 from rankscope.stats.interval import Interval
@@ -15,14 +15,14 @@ def answer(
     facts = {fact.task: fact for fact in tokens}
     largest = max(point.rank for point in sweep)
     return (
-        *_not_learnt(configurations),
+        *_gains(configurations, largest),
         (
             f"With the ban a model that knows every answer could score at most "
             f"{facts['planning'].whole_allowed.estimate:.0%} on planning and "
             f"{facts['reasoning'].whole_allowed.estimate:.0%} on reasoning by the exact rule; without it, 100 %."
         ),
         *(_switch_sentence(rows[key], largest) for key in ("ban", "fuzzy", "leak", "padding", "bases") if key in rows),
-        _ratios_sentence([row.ratio(largest) for row in configurations], largest),
+        _ratios_sentence({row.title: row.ratio(largest) for row in configurations}, largest),
         (
             "What the same adapters need of their rank to keep 90 % of their gain, planning and reasoning: "
             f"{_functional(rows['published'])} as published, {_functional(rows['clean'])} with all five mended "
@@ -31,30 +31,38 @@ def answer(
     )
 
 
-def _not_learnt(configurations: Sequence[ConfigurationNumbers]) -> tuple[str, ...]:
-    """What follows where no adapter learnt anything."""
-    if any(row.gains for row in configurations):
-        return ()
-    sentence = (
-        "No adapter is surely better than its base, in any setting: at this size and budget nothing was learnt. What a "
-        "switch changes below is how base and adapter alike are read, and with one shared base or another line count "
-        "the base or the items, not what adapters learn."
+def _gains(configurations: Sequence[ConfigurationNumbers], largest: int) -> tuple[str, ...]:
+    """What the adapters gain over their base; what follows where none does."""
+    if not any(row.gains for row in configurations):
+        sentence = (
+            "No adapter is surely better than its base, in any setting: at this size and budget nothing was learnt. "
+            "What a switch changes below is how base and adapter alike are read, and with one shared base or another "
+            "line count the base or the items, not what adapters learn."
+        )
+        return (sentence,)
+    told = [(row, task, getattr(row, task).gain) for row in configurations for task in ("planning", "reasoning")]
+    published = " and ".join(
+        _change_words(task, gain) for row, task, gain in told if row.key == "published" and gain is not None
     )
-    return (sentence,)
+    clear = "; ".join(
+        f"{row.title}, {_change_words(task, gain)}" for row, task, gain in told if gain and _is_clear(gain)
+    )
+    return (f"Gain of the rank-{largest} adapters over their base, as published: {published}. Clear of 0: {clear}.",)
 
 
-def _ratios_sentence(ratios: Sequence[float | None], largest: int) -> str:
-    told = [ratio for ratio in ratios if ratio is not None]
+def _ratios_sentence(ratios: Mapping[str, float | None], largest: int) -> str:
+    told = {title: ratio for title, ratio in ratios.items() if ratio is not None}
     count = f"The headline effective rank, N(1e-3) of the rank-{largest} adapters,"
     if not told:
         return (
             f"{count} is {largest} on both tasks in every setting: it counts the nominal rank, and its ratio, which "
             "the paper claims to be 2 to 3, says nothing here."
         )
-    return (
-        f"{count} gives ratios of planning to reasoning from {min(told):.2f} to {max(told):.2f} over the switches; the "
-        "paper's claim is 2 to 3."
-    )
+    each = "; ".join(f"{title}, {ratio:.2f}" for title, ratio in told.items())
+    sentence = f"{count} gives a ratio of planning to reasoning in {len(told)} of {len(ratios)} settings ({each})"
+    if blind := len(ratios) - len(told):
+        sentence += f"; in the other {blind} it is {largest} on both tasks, the nominal rank, and says nothing"
+    return f"{sentence}. The paper's claim is 2 to 3."
 
 
 def _switch_sentence(row: ConfigurationNumbers, largest: int) -> str:
