@@ -7,9 +7,9 @@ known. `direct` mode asks for the answer alone, from a larger base. Claims and t
 
 from dataclasses import dataclass, replace
 
-from rankscope.rank.records import CONTROLS
+from rankscope.rank.records import CONTROLS, Control
 from rankscope.studies import first_look
-from rankscope.studies.one_rate import ONE_RATE_MODE
+from rankscope.studies.other_rates import ONE_RATE_MODE, SWAPPED_MODE
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.rates import read_rates
 from rankscope.train.cell import ArmSpec, Budget, DenseSpec, FullSpec, LoraSpec
@@ -19,12 +19,17 @@ PLACEMENTS = {"c_proj": ("*.mlp.c_proj",), "all maps": ("*",), "attention": ("*.
 TWINS = {"HashHop": "hashhop", "HashChain": "hashchain"}
 RANKS = (1, 2, 4, 8, 16, 32, 64)
 SEEDS, PILOT_SEEDS, TUNING_SEEDS = (1, 2, 3, 4, 5), (31, 32), (1000,)
+BUDGETED: tuple[Control, ...] = ("energy", "global")
+"""Cuts of adapters that are only asked for a functional rank: the same budget at every site, and one for all."""
 AGAIN = 100
 """Added to the seeds of the same task measured twice."""
 ONE_RATE, ONE_RATE_PLACE, ONE_RATE_RANKS = 8e-3, "attention", (2, 4, 8)
 """One learning rate for all ranks: the rate, where it is tried, and the ranks that are trained at it. Declared before
 any of those trainings, by the tuning seed: there this rate moves the needs of the two tasks a doubling apart, and rank
 16, which ends their sets, has it anyway in both."""
+SWAPPED_PLACE = "c_proj"
+"""Where the largest adapter of each task is trained once more at the other task's learning rate, half or twice its own:
+the place whose ratio of functional ranks is largest. Declared before any of those trainings."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ def _part(placements: tuple[str, ...], tuned_by: tuple[str, ...], beside: tuple[
 
 LONG, SHORT, DIRECT = _steps(640, 64), _steps(240, 32), _steps(3000, 64)
 EVERY_CONTROL = ("one-hop copy", "same task twice", "shuffled labels")
-BY_ONE_RATE = "one rate for all ranks"
+BY_ONE_RATE, BY_SWAPPED = "one rate for all ranks", "each task at the other's rate"
 TUNED_ALONE = {
     "tune_c_proj": _part(("c_proj",), ()),
     "tune_all_maps": _part(("all maps",), ()),
@@ -97,11 +102,11 @@ TUNED_ALONE = {
 BY_C_PROJ, BY_ALL_MAPS, BY_ATTENTION, BY_ONE_HOP = (f"hash_rank:{name}" for name in TUNED_ALONE)
 BY_PLACEMENT = (BY_C_PROJ, BY_ALL_MAPS, BY_ATTENTION)
 CONTROLLED = _part(tuple(PLACEMENTS), (*BY_PLACEMENT, BY_ONE_HOP), beside=EVERY_CONTROL)
-WITH_ONE_RATE = replace(CONTROLLED, beside=(*EVERY_CONTROL, BY_ONE_RATE))
+AT_OTHER_RATES = replace(CONTROLLED, beside=(*EVERY_CONTROL, BY_ONE_RATE, BY_SWAPPED))
 STUDIED = {
-    "full": replace(WITH_ONE_RATE, levels=FURTHER),
-    "levels": replace(WITH_ONE_RATE, levels=FURTHER, level_ranks=RANKS[-1:]),
-    "one_rate": replace(WITH_ONE_RATE, levels=HOPS, level_ranks=RANKS[-1:]),
+    "full": replace(AT_OTHER_RATES, levels=FURTHER),
+    "levels": replace(AT_OTHER_RATES, levels=FURTHER, level_ranks=RANKS[-1:]),
+    "rates": replace(AT_OTHER_RATES, levels=HOPS, level_ranks=RANKS[-1:]),
     "hops": replace(CONTROLLED, levels=HOPS, level_ranks=RANKS[-1:]),
     "controls": CONTROLLED,
     "twice": _part(tuple(PLACEMENTS), BY_PLACEMENT, beside=("same task twice", "shuffled labels")),
@@ -119,7 +124,7 @@ above (but for the further levels of `levels`, which `full` trains at more ranks
 FORMS = {
     **STUDIED,
     "smoke": replace(
-        WITH_ONE_RATE,
+        AT_OTHER_RATES,
         ranks=(2,),
         seeds=(21,),
         n_test=40,
@@ -188,6 +193,17 @@ def _at_one_rate(form: Form) -> tuple[SkillPlan, ...]:
     )
 
 
+def _swapped(form: Form) -> tuple[SkillPlan, ...]:
+    """The largest adapters of both tasks in one place, each at the rate tuned for the other task."""
+    place, largest = SWAPPED_PLACE, LoraSpec(rank=max(form.ranks), placement=PLACEMENTS[SWAPPED_PLACE])
+    return tuple(
+        twin.override(
+            mode=SWAPPED_MODE, varies=BY_SWAPPED, arms=[largest.model_dump()], controls=BUDGETED, descriptive=True
+        )
+        for twin in _twins(form, place, MIDDLES[form.mode], place)
+    )
+
+
 def _one_hop(form: Form) -> tuple[SkillPlan, ...]:
     """Looking up one node, which the base already does in its own layout: only the question is new."""
     copy = SkillPlan(
@@ -220,7 +236,7 @@ def _shuffled(form: Form) -> tuple[SkillPlan, ...]:
         n_test=form.n_test,
         n_validation=form.n_validation,
         functional=(largest,),
-        controls=("energy", "global"),
+        controls=BUDGETED,
         generate=False,
         descriptive=True,
     )
@@ -255,6 +271,7 @@ CONTROL_SKILLS = {
     "same task twice": _again,
     "shuffled labels": _shuffled,
     BY_ONE_RATE: _at_one_rate,
+    BY_SWAPPED: _swapped,
 }
 
 
@@ -276,18 +293,18 @@ def plan(form: str) -> StudyPlan:
     table = read_rates(chosen.tuned_by)
     tuned = table.rates if table else {}
     start = 0.25 if chosen.mode == "direct" else 1.0
+
+    def rate(skill: SkillPlan, arm: ArmSpec) -> float:
+        if skill.mode == ONE_RATE_MODE:
+            return ONE_RATE
+        return tuned.get(f"{_tuned_key(skill)}/{arm.label}", start * START_RATES[arm.label])
+
     return StudyPlan(
         study=f"hash_rank:{form}",
         title="Does reasoning need less LoRA rank than planning?",
         base=chosen.base,
         skills=skills,
-        rates={
-            rate_name(skill, arm): ONE_RATE
-            if skill.mode == ONE_RATE_MODE
-            else tuned.get(f"{_tuned_key(skill)}/{arm.label}", start * START_RATES[arm.label])
-            for skill in skills
-            for arm in skill.arms
-        },
+        rates={rate_name(skill, arm): rate(skill, arm) for skill in skills for arm in skill.arms},
         tuned_by=chosen.tuned_by,
         shows=("calibration", "hash_rank"),
     )
@@ -298,5 +315,7 @@ def _tuned_key(skill: SkillPlan) -> str:
     if skill.name == "one-hop copy":
         return skill.key
     name, _, place = skill.name.partition(", ")
-    mode = "matched" if skill.mode in ("control", "null", "difficulty") else skill.mode
+    if skill.mode == SWAPPED_MODE:
+        name = next(other for other in TWINS if other != name)
+    mode = skill.mode if skill.mode == "direct" else "matched"
     return f"{mode}/{name.removesuffix(' again')}, {place if place in PLACEMENTS else 'all maps'}"

@@ -40,7 +40,15 @@ from rankscope.studies.hash_rank_ratios import (
     required_ratio,
     threshold_counts,
 )
-from rankscope.studies.hash_rank_twins import PRIMARY, Pair, pairs_of, repeat_pair, score_words, unmatched
+from rankscope.studies.hash_rank_twins import (
+    PRIMARY,
+    Pair,
+    equal_rate_pair,
+    pairs_of,
+    repeat_pair,
+    score_words,
+    unmatched,
+)
 
 PAPER = "arXiv 2412.00029"
 LOW_RANK = 8
@@ -187,7 +195,7 @@ def ratio_card(claim: RatioClaim, evidence: Evidence, mode: str, command: str) -
     n_seeds = min(skill.n_seeds for pair in pairs.values() for skill in pair)
     repeat = f" The same task twice, all maps: {twice.words}." if twice else ""
     if claim.measure is functional_ratio:
-        repeat += shared_budget_words(evidence, pairs)
+        repeat += shared_budget_words(evidence, pairs) + equal_rate_words(evidence)
     exceeds = " It surely exceeds 1." if primary and (ratios[primary].low or 0) > 1 else ""
     because = f"{_decider(primary)}{exceeds} Ratios by condition: {told}.{repeat}"
     doubt = repeat_doubt(twice, verdict)
@@ -239,6 +247,17 @@ def shared_budget_words(evidence: Evidence, pairs: dict[str, Pair]) -> str:
     ratios |= {"the same task twice": twice} if twice else {}
     told = "; ".join(f"{name} {ratio.words}" for name, ratio in ratios.items() if not ratio.untold)
     return f" With one budget shared among the sites by singular value, which decides nothing: {told}." if told else ""
+
+
+def equal_rate_words(evidence: Evidence) -> str:
+    """Ratios of functional ranks where both tasks were trained at one learning rate; empty where that was not tried."""
+    told = []
+    for one in evidence.skills:
+        pair = equal_rate_pair(evidence, one)
+        if pair:
+            ratio = functional_ratio(evidence, pair, LEVEL)
+            told.append(f"{one.name.partition(', ')[2]} at {one.curve[0].lr:g} {ratio.words}")
+    return f" With both tasks at one learning rate, which decides nothing: {'; '.join(told)}." if told else ""
 
 
 def repeat_doubt(twice: Ratio | None, verdict: str) -> str:

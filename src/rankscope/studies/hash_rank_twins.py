@@ -3,6 +3,7 @@
 from rankscope.rank.records import SkillFindings
 from rankscope.studies.evidence import Evidence
 from rankscope.studies.hash_rank import LEVELS, PLACEMENTS, TWINS
+from rankscope.studies.other_rates import SWAPPED_MODE
 
 Pair = tuple[SkillFindings, SkillFindings]
 """HashHop and HashChain in one place, or the same task twice."""
@@ -24,6 +25,22 @@ def repeat_pair(evidence: Evidence) -> Pair | None:
     first = evidence.skill("matched", "HashHop, all maps")
     again = evidence.skill("control", "HashHop again, all maps")
     return (first, again) if first and again else None
+
+
+def equal_rate_pair(evidence: Evidence, swapped: SkillFindings) -> Pair | None:
+    """A task at the other's learning rate, and the other as it was tuned, so that both have one rate.
+
+    None for a skill whose rate was not swapped, or whose other task is missing or had another rate.
+    """
+    name, _, place = swapped.name.partition(", ")
+    if swapped.mode != SWAPPED_MODE:
+        return None
+    other = evidence.skill("matched", f"{next(one for one in TWINS if one != name)}, {place}")
+    (point,) = swapped.curve
+    tuned = other.point(point.arm) if other else None
+    if other is None or tuned is None or tuned.lr != point.lr:
+        return None
+    return (swapped, other) if name == next(iter(TWINS)) else (other, swapped)
 
 
 def unmatched(pair: Pair) -> str:

@@ -29,8 +29,8 @@ from rankscope.studies.findings import SkillTables, evidence_of, skill_findings
 from rankscope.studies.hash_paper import HashPaperPlan
 from rankscope.studies.hash_paper_run import run_hash_paper
 from rankscope.studies.kept import Kept, check_items, keep_records, kept_skills
-from rankscope.studies.one_rate import ON_PURPOSE, ONE_RATE_MODE, one_rate_needs
 from rankscope.studies.oracle import Oracle
+from rankscope.studies.other_rates import ON_PURPOSE, one_rate_needs
 from rankscope.studies.page import FINDINGS, REPORT, RESULTS, write_page
 from rankscope.studies.plan import SkillPlan, StudyPlan
 from rankscope.studies.progress import meter, say
@@ -279,8 +279,8 @@ def abridged(skills: tuple[SkillFindings, ...]) -> tuple[SkillFindings, ...]:
 
 def rate_flags(table: RateTable | None, base: Base, skill: SkillPlan, rates: dict[str, float]) -> tuple[str, ...]:
     """What a reader must know of the skill's learning rates."""
-    if skill.mode == ONE_RATE_MODE:
-        return (ON_PURPOSE,)
+    if skill.mode in ON_PURPOSE:
+        return (ON_PURPOSE[skill.mode],)
     if skill.varies:
         return ()
     if table is None:

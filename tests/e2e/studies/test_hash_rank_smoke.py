@@ -13,7 +13,7 @@ from rankscope.runs.folder import is_finished, verify_finished
 from rankscope.runs.tables import write_table
 from rankscope.studies import catalog, hash_rank
 from rankscope.studies import run as run_module
-from rankscope.studies.one_rate import ON_PURPOSE, ONE_RATE_MODE
+from rankscope.studies.other_rates import ON_PURPOSE
 from rankscope.studies.page import FINDINGS, REPORT, rewrite_page
 from rankscope.studies.plan import StudyPlan, rate_name
 from rankscope.studies.stages import CELLS, SCORES, TRUNCATION
@@ -46,7 +46,9 @@ def test_the_smoke_form_goes_from_training_to_claims_and_page(finished: Path) ->
     assert [(one.skill, [*one.need.by_rank]) for one in found.one_rate] == [
         ("matched/HashHop, attention", [2]), ("matched/HashChain, attention", [2])
     ]  # fmt: skip
-    assert all(skill.flags[-1] == ON_PURPOSE for skill in found.skills if skill.mode == ONE_RATE_MODE)
+    other_rates = [skill for skill in found.skills if skill.mode in ON_PURPOSE]
+    assert [skill.flags[-1] for skill in other_rates] == [ON_PURPOSE[skill.mode] for skill in other_rates]
+    assert len(other_rates) == 4
     controls = {point.control for one in by_name["HashChain, c_proj"].functional for point in one.curve}
     assert "noise" in controls
     assert any("random directions of the trained norm" in sentence for sentence in found.answer)

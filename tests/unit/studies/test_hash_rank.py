@@ -28,7 +28,7 @@ from rankscope.studies.hash_rank_answer import difficulty_answer, hash_rank_answ
 from rankscope.studies.hash_rank_claims import hash_rank_claims
 from rankscope.studies.hash_rank_power import ratio_power
 from rankscope.studies.hash_rank_ratios import seed_ratio
-from rankscope.studies.one_rate import ONE_RATE_MODE
+from rankscope.studies.other_rates import ON_PURPOSE, ONE_RATE_MODE, SWAPPED_MODE
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.rates import read_rates
 from rankscope.studies.run import rate_flags
@@ -473,7 +473,7 @@ def test_every_arm_has_a_tuned_home_of_the_same_budget():
 
 
 def test_at_one_rate_are_trained_the_ranks_that_do_not_have_it_already():
-    made = hash_rank.plan("one_rate")
+    made = hash_rank.plan("rates")
     tuned, fixed = (
         {(skill.name, arm.label): made.rates[rate_name(skill, arm)] for skill in made.skills if skill.mode == mode
          for arm in skill.lora_arms if "attention" in skill.name}
@@ -485,6 +485,37 @@ def test_at_one_rate_are_trained_the_ranks_that_do_not_have_it_already():
         there = {arm: rate == hash_rank.ONE_RATE for (name, arm), rate in tuned.items() if name.startswith(task)}
         assert there["rank 16"], "the next rank above those trained, so that a set can end"
         assert not all(there.values())
+
+
+def test_swapped_are_trained_at_the_rate_of_the_other_task():
+    made = hash_rank.plan("rates")
+    swapped = {skill.name: skill for skill in made.skills if skill.mode == SWAPPED_MODE}
+    assert set(swapped) == {"HashHop, c_proj", "HashChain, c_proj"}
+    for name, other in (("HashHop, c_proj", "HashChain, c_proj"), ("HashChain, c_proj", "HashHop, c_proj")):
+        (arm,) = swapped[name].arms
+        rate = made.rates[rate_name(swapped[name], arm)]
+        assert rate == made.rates[f"matched/{other}/rank 64"] != made.rates[f"matched/{name}/rank 64"]
+
+
+def test_a_task_at_the_rate_of_the_other_is_compared_with_that_one():
+    """HashHop uses 16 and 12 at the two rates, HashChain 8 and 6: 12 over 8 at one rate, 16 over 6 at the other."""
+
+    def at(lr: float) -> dict[str, object]:
+        return {"curve": (point("rank 64", 0.95, 64).override(lr=lr), point("dense", 0.97), point("full", 0.98))}
+
+    def other_rate(name: str, lr: float, uses: int) -> SkillFindings:
+        alone = {"curve": at(lr)["curve"][:1], "required": (), "spectral": ()}
+        return skill(f"{name}, c_proj", SWAPPED_MODE, uses=(uses,) * 5, **alone)
+
+    hop, chain = {"uses": (16,) * 5, **at(0.008)}, {"uses": (8,) * 5, **at(0.004)}
+    pair = twins(hop, chain, places=("c_proj",))
+    both = [other_rate("HashHop", 0.004, 12), other_rate("HashChain", 0.008, 6)]
+    told = cards([*pair, *both])[FUNCTIONAL].because
+    assert "With both tasks at one learning rate, which decides nothing: c_proj at 0.004 1.5 [" in told
+    assert "; c_proj at 0.008 2.67 [" in told
+    assert "at one learning rate" not in cards(pair)[FUNCTIONAL].because
+    stray = other_rate("HashHop", 0.001, 12)
+    assert "at one learning rate" not in cards([*pair, stray])[FUNCTIONAL].because
 
 
 @pytest.mark.parametrize(
@@ -525,15 +556,16 @@ def test_the_middle_level_on_all_maps_is_part_of_the_full_form_and_of_first_look
     def cells(study: StudyPlan) -> set[Cell]:
         return {cell.override(optimiser=OptimiserSpec(lr=1e-3).model_dump()) for *_, cell in study.cells()}
 
-    grown = ("all_maps", "c_proj", "placements", "twice", "controls", "hops", "one_rate", "levels", "full")
+    grown = ("all_maps", "c_proj", "placements", "twice", "controls", "hops", "rates", "levels", "full")
     plans = [hash_rank.plan(form) for form in grown]
     forms = [{cell for *_, cell in plan.cells()} for plan in plans]
     assert all(part < next_one for part, next_one in itertools.pairwise(forms))
     whole = [{*plan.skills} for plan in plans]
     assert all(part < next_one for part, next_one in itertools.pairwise(whole[:-1]))
     assert whole[grown.index("controls")] < whole[-1]
-    at_one_rate = {skill for skill in plans[grown.index("one_rate")].skills if skill.mode == ONE_RATE_MODE}
-    assert at_one_rate < whole[-1]
+    at_other_rates = {skill for skill in plans[grown.index("rates")].skills if skill.mode in ON_PURPOSE}
+    assert at_other_rates < whole[-1]
+    assert len(at_other_rates) == 4
     matched = {
         cell for cell in cells(first_look.plan("full")) if "mode=matched" in cell.task and "shuffled" not in cell.task
     }

@@ -1,4 +1,4 @@
-"""What one learning rate for all ranks would have said of a skill's required rank, beside rates of their own.
+"""Skills trained at learning rates that are not their own, and what one rate for all ranks would have said.
 
 A skill in mode ONE_RATE_MODE trains some ranks at one rate and no dense. It goes by the name of the skill whose rates
 were tuned, and is held against that one's dense training; a rank that was tuned to the same rate is taken from there.
@@ -12,8 +12,12 @@ from rankscope.rank.records import OneRateNeed, RequiredRank, SkillFindings
 from rankscope.rank.required import required_rank
 from rankscope.studies.evidence import Evidence, Term, improved_in_most
 
-ONE_RATE_MODE = "one rate"
-ON_PURPOSE = "confounded: one learning rate for all ranks, to see what that does to the required rank"
+ONE_RATE_MODE, SWAPPED_MODE = "one rate", "swapped rate"
+ON_PURPOSE = {
+    ONE_RATE_MODE: "confounded: one learning rate for all ranks, to see what that does to the required rank",
+    SWAPPED_MODE: "confounded: the learning rate of the other task, to see what that does to the functional rank",
+}
+"""Mode of skills whose rates are not their own -> the flag that says so."""
 
 
 def one_rate_needs(evidence: Evidence, q: float = 0.9) -> tuple[OneRateNeed, ...]:

@@ -7,7 +7,7 @@ import numpy as np
 from rankscope.rank.records import CurvePoint, SkillFindings
 from rankscope.stats.interval import Interval
 from rankscope.studies.evidence import Evidence
-from rankscope.studies.one_rate import ONE_RATE_MODE, one_rate_needs
+from rankscope.studies.other_rates import ONE_RATE_MODE, one_rate_needs
 
 GAINS = {
     "matched/A": {"rank 2": 0.95, "rank 4": 0.95, "rank 16": 0.96, "dense": 1.0},
