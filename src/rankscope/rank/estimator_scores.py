@@ -12,7 +12,7 @@ from rankscope.rank.records import EstimatorScore
 from rankscope.stats.crossed import crossed_interval
 
 Target = Literal["planted", "functional"]
-AS_TUNED, NOISE, MORE_NOISE = "as tuned", "noise", "more noise"
+AS_TUNED, LESS_NOISE, NOISE, MORE_NOISE = "as tuned", "less noise", "noise", "more noise"
 NOMINAL = "nominal rank"
 LEAST = 0.5
 """An estimate below this counts as this: a count may be 0, and 0 has no logarithm."""
@@ -31,7 +31,7 @@ class Estimated:
     functional: int | None
     """The adapter's own functional rank at q; None where it was not truncated."""
     nuisance: str
-    """How the training differs from the tuned one; AS_TUNED where it does not, NOISE or MORE_NOISE where its targets
+    """How the training differs from the tuned one; AS_TUNED where it does not, one of the noises where its targets
     were drawn."""
     estimates: Mapping[str, float]
     """Estimator -> its mean over sites; one that has no answer is absent."""

@@ -2,7 +2,7 @@
 
 from rankscope.rank.rate_maps import fixed_need, shared_rates, tuned_need
 from rankscope.rank.records import OneRateNeed, RateMap, SkillFindings, StudyFindings
-from rankscope.report.formats import missing, rate, size_text, skill_label, text_cell
+from rankscope.report.formats import missing, plural, rate, skill_label, text_cell
 from rankscope.report.parts import Cell, Column, Table
 from rankscope.report.rank_tables import required_cell
 
@@ -69,5 +69,11 @@ def one_rate_row(found: OneRateNeed, skill: SkillFindings) -> dict[str, Cell]:
         "ranks": text_cell(", ".join(map(str, sorted(found.need.by_rank)))),
         "one": required_cell(found.need),
         "tuned": required_cell(next((one for one in skill.required if one.q == found.need.q), None)),
-        "size": text_cell(size_text(skill)),
+        "size": text_cell(need_size(found)),
     }
+
+
+def need_size(found: OneRateNeed) -> str:
+    """Seeds and items of the need at one rate, which may be fewer than those of the tuned one."""
+    contrast = next(iter(found.need.contrast.values()))
+    return f"{plural(contrast.n_seeds, 'seed')} × {plural(contrast.n_items, 'item')}"

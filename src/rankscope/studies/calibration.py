@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
-from rankscope.rank.estimator_scores import AS_TUNED, MORE_NOISE, NOISE
+from rankscope.rank.estimator_scores import AS_TUNED, LESS_NOISE, MORE_NOISE, NOISE
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.rates import RateTable, read_rates, rounded
 from rankscope.train.cell import ArmSpec, Budget, DenseSpec, FullSpec, LoraSpec
@@ -25,8 +25,8 @@ TUNING_TEACHER = 100
 """Teachers that rates are tuned on, and no result comes from."""
 TUNED_RANKS = (2, 8)
 """Planted ranks of those teachers: each planted rank takes the rates of the larger one at or below it, or the first."""
-TUNINGS = ("calibration:tune", "calibration:tune_more_noise")
-"""Tuning runs that all rates come from; the second has the condition that was added to the study last."""
+TUNINGS = ("calibration:tune", "calibration:tune_more_noise", "calibration:tune_less_noise")
+"""Tuning runs that all rates come from; the first has what the study began with, the others a condition each."""
 
 
 @dataclass(frozen=True)
@@ -64,9 +64,10 @@ FALLING = Condition("falling strengths", decay=0.7)
 TWO_SITES = Condition("two sites", sites=(SITE_BEFORE, SITE))
 NOISY = Condition(NOISE, samples=64)
 NOISIER = Condition(MORE_NOISE, samples=16)
-NUISANCE_OF_SAMPLES = {None: AS_TUNED, NOISY.samples: NOISE, NOISIER.samples: MORE_NOISE}
+MILDER = Condition(LESS_NOISE, samples=128)
+NUISANCE_OF_SAMPLES = {None: AS_TUNED, NOISY.samples: NOISE, NOISIER.samples: MORE_NOISE, MILDER.samples: LESS_NOISE}
 """Tokens that a training target is drawn as -> what that is called among what should leave an estimate alone."""
-TUNED_AS = {PLAIN: PLAIN, FALLING: PLAIN, TWO_SITES: TWO_SITES, NOISY: NOISY, NOISIER: NOISIER}
+TUNED_AS = {PLAIN: PLAIN, FALLING: PLAIN, TWO_SITES: TWO_SITES, NOISY: NOISY, NOISIER: NOISIER, MILDER: MILDER}
 """Conditions whose rates another one takes: strengths leave sites, budget and noise as they are."""
 
 
@@ -97,6 +98,7 @@ FORMS = {
             (TWO_SITES, dict.fromkeys((1, 2, 4), 5) | dict.fromkeys((8, 16), 4)),
             (NOISY, dict.fromkeys((1, 2, 4, 8), 5)),
             (NOISIER, dict.fromkeys((1, 2, 4, 8), 3)),
+            (MILDER, dict.fromkeys((1, 2, 4, 8), 3)),
         ),
         ranks=RANKS,
         nuisance=tuple((k, 200 + teacher) for k in (2, 4, 8) for teacher in (1, 2)),
@@ -114,6 +116,7 @@ FORMS = {
         relabelled=(8,),
     ),
     "tune_more_noise": Form(((NOISIER, dict.fromkeys(TUNED_RANKS, 1)),), RANKS, TUNING_SEEDS),
+    "tune_less_noise": Form(((MILDER, dict.fromkeys(TUNED_RANKS, 1)),), RANKS, TUNING_SEEDS),
 }
 START_RATES = {f"rank {rank}": 3e-2 if rank < 8 else 2e-2 for rank in RANKS} | {"dense": 2e-3}
 N_TEST = 200

@@ -159,13 +159,16 @@ def _of_simulations(findings: StudyFindings) -> Iterator[Criterion]:
 def _of_what_was_tried(rows: Sequence[CalibrationRow]) -> Iterator[Criterion]:
     if not rows:
         return
-    noises = sorted({row.noise for row in rows} - {"none", ""})
+    judged = [row for row in rows if row.n_judged]
+    noises = list(dict.fromkeys(row.noise for row in judged if row.noise not in ("none", "")))
+    beyond = list(dict.fromkeys(row.noise for row in rows if row.noise not in ("none", "", *noises)))
     yield Criterion(
         asked="targets of more than one level of noise",
-        found=f"{len(noises)}{f' ({noises[0]})' if len(noises) == 1 else ''}",
+        found=f"{len(noises)} ({'; '.join(noises) or 'none'})",
         verdict="met" if len(noises) > 1 else "unmet",
+        remark=f"Tried and not judged, since dense falls short there: {'; '.join(beyond)}." if beyond else "",
     )
-    alone, together = (_largest(row for row in rows if (len(row.sites) > 1) == several) for several in (False, True))
+    alone, together = (_largest(row for row in judged if (len(row.sites) > 1) == several) for several in (False, True))
     yield Criterion(
         asked="the same planted ranks at several sites as at one",
         found=f"up to rank {together} at several sites, up to {alone} at one",

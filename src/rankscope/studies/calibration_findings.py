@@ -34,6 +34,9 @@ from rankscope.train.training import FINAL
 SUMMARY = "summary.json"
 WEIGHTED = (", weighted by the input", ("energy .90", "energy .99", "entropy", "stable", "participation", "N(1e-3)"))
 """Estimators that are also taken of the spectrum weighted by the second moment of the site's input."""
+COUNTED, NOISE_CUT = "count above 1e-5", "noise cut"
+ESTIMATED = {*ESTIMATORS, COUNTED, *(f"{name}{WEIGHTED[0]}" for name in WEIGHTED[1])}
+"""Every estimator that is taken of an adapter, but for the noise cut, which small ones lack."""
 Estimator = Callable[[Tensor], float | None]
 
 
@@ -65,14 +68,21 @@ def write_calibration(
     write_estimates(records, cells)
 
 
-def kept_planted(skill: SkillPlan, oracle: OracleRecords, cells: Iterable[Estimated]) -> KeptPlanted | None:
-    """What an earlier run's two files hold of a planted skill; None where they lack its teacher or its adapters."""
+def kept_planted(
+    skill: SkillPlan, tables: SkillTables, oracle: OracleRecords, cells: Iterable[Estimated]
+) -> KeptPlanted | None:
+    """What an earlier run's two files hold of a planted skill; None where they lack its teacher or some adapter.
+
+    Nor where they hold other estimators than are computed now, or best updates that were sought in another way.
+    """
     task, nuisance = exact_task(skill), nuisance_of(skill)
     teacher = next((one for one in oracle.teachers if one.teacher == task and one.n_items == skill.n_test), None)
     mine = tuple(cell for cell in cells if (cell.teacher, cell.nuisance) == (task, nuisance))
-    have, wanted = {cell.nominal for cell in mine}, {arm.rank for arm in skill.lora_arms}
-    known = oracle.q == Q and oracle.best_update == BEST and have == wanted
-    return KeptPlanted(teacher, mine) if teacher and known else None
+    wanted = {(arm.rank, seed) for arm in skill.lora_arms for seed in whole_seeds(skill, tables)}
+    whole = {(cell.nominal, cell.seed) for cell in mine} == wanted
+    alike = {name for cell in mine for name in cell.estimates} - {NOISE_CUT} == ESTIMATED
+    known = (oracle.q, oracle.best_update) == (Q, BEST)
+    return KeptPlanted(teacher, mine) if teacher and whole and alike and known else None
 
 
 def oracle_records(oracle: Oracle, planted: Iterable[SkillPlan], found: Mapping[str, SkillFindings]) -> OracleRecords:
@@ -132,9 +142,9 @@ def estimates_of(weights: AdapterWeights, roots: Mapping[str, Tensor]) -> dict[s
     weighted = [singular_values(f.A_RI.double() @ roots[site], f.B_OR, f.s).numpy() for site, f in weights.items()]
     shapes = [(f.B_OR.shape[0], f.A_RI.shape[1]) for f in weights.values()]
     suffix, chosen = WEIGHTED
-    on_plain: dict[str, Estimator] = {**ESTIMATORS, "count above 1e-5": absolute_count}
+    on_plain: dict[str, Estimator] = {**ESTIMATORS, COUNTED: absolute_count}
     if len(set(shapes)) == 1:
-        on_plain["noise cut"] = partial(noise_cut_rank, shape_OI=shapes[0])
+        on_plain[NOISE_CUT] = partial(noise_cut_rank, shape_OI=shapes[0])
     on_weighted: dict[str, Estimator] = {f"{name}{suffix}": ESTIMATORS[name] for name in chosen}
     return _means(plain, on_plain) | _means(weighted, on_weighted)
 

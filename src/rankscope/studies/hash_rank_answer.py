@@ -1,14 +1,18 @@
 """The plain-language answer of hash_rank, and of the pilot that chooses its levels of difficulty."""
 
+from collections.abc import Sequence
+
 from rankscope.rank.records import CalibrationRow, ClaimCard, OneRateNeed, RequiredRank, SkillFindings
 from rankscope.rank.required import rank_ratio, set_words
 from rankscope.stats.interval import Interval
 from rankscope.studies.answers import held_words
-from rankscope.studies.evidence import Evidence
+from rankscope.studies.evidence import STUCK, Evidence
 from rankscope.studies.hash_rank import LEVELS, TWINS
 from rankscope.studies.hash_rank_ratios import Ratio, largest_functional
 from rankscope.studies.hash_rank_twins import PRIMARY, Pair, level_words, pairs_of, repeat_pair, unmatched
 
+UNTOLD = "underpowered"
+"""Verdict of a required rank from too few seeds, or that no rank is surely enough for."""
 SHORTCUT_MARGIN = 0.10
 """Direct HashChain counts as learnt when full fine-tuning is surely this far above the best shortcut."""
 DIRECT_HOURS = 4
@@ -74,20 +78,30 @@ def one_rate_words(one_rate: tuple[OneRateNeed, ...], skills: tuple[SkillFinding
         f"at one rate of {one_rate[0].rate:g} for all ranks": [found[name][0].need for name in TWINS],
         "at rates of their own": [found[name][1].required[0] for name in TWINS],
     }
-    told, stands = [], []
-    for way, needs in ways.items():
-        between = rank_ratio(needs[0], needs[1])
-        ratio = Ratio(between.low, between.high, between.estimate)
-        stands.append(ratio.stand)
-        each = " and ".join(f"{name} {set_words(need.low, need.high)}" for name, need in zip(TWINS, needs, strict=True))
-        told.append(f"{way} {each}, a ratio of {ratio.words}, which {STANDS[ratio.stand]} 2 to 3 times")
-    turned = stands[0] != stands[1] and "open" not in stands
+    ratios = {way: need_ratio(needs) for way, needs in ways.items()}
+    told = "; ".join(f"{way} {sets_words(needs)}, a ratio that {_is_words(ratios[way])}" for way, needs in ways.items())
+    turned = {ratio.stand for ratio in ratios.values()} == {"favours", "contradicts"}
     place = found["HashHop"][1].name.partition(", ")[2]
     conclusion = "It turns the conclusion round." if turned else "It is not shown to turn the conclusion round."
-    return (f"One learning rate for all ranks, {place}, required rank: {'; '.join(told)}. {conclusion}",)
+    return (f"One learning rate for all ranks, {place}, required rank: {told}. {conclusion}",)
 
 
-STANDS = {"favours": "favours", "contradicts": "contradicts", "open": "leaves open"}
+def sets_words(needs: Sequence[RequiredRank]) -> str:
+    """The sets of both tasks."""
+    return " and ".join(f"{name} {set_words(one.low, one.high)}" for name, one in zip(TWINS, needs, strict=True))
+
+
+def _is_words(ratio: Ratio) -> str:
+    return ratio.words if ratio.untold else f"is {ratio.words}"
+
+
+def need_ratio(needs: Sequence[RequiredRank]) -> Ratio:
+    """Of two required ranks, or why it can not be told; below five seeds it is not."""
+    stuck = [
+        f"{name} {need.verdict}" for name, need in zip(TWINS, needs, strict=True) if need.verdict in (*STUCK, UNTOLD)
+    ]
+    between = rank_ratio(needs[0], needs[1])
+    return Ratio(untold=", ".join(stuck)) if stuck else Ratio(between.low, between.high, between.estimate)
 
 
 def control_words(evidence: Evidence) -> tuple[str, ...]:

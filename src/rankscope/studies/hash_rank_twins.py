@@ -30,15 +30,14 @@ def repeat_pair(evidence: Evidence) -> Pair | None:
 def equal_rate_pair(evidence: Evidence, swapped: SkillFindings) -> Pair | None:
     """A task at the other's learning rate, and the other as it was tuned, so that both have one rate.
 
-    None for a skill whose rate was not swapped, or whose other task is missing or had another rate.
+    None for a skill whose rate was not swapped, and where the other task is missing, had another rate or precision.
     """
     name, _, place = swapped.name.partition(", ")
-    if swapped.mode != SWAPPED_MODE:
+    if swapped.mode != SWAPPED_MODE or not swapped.curve:
         return None
     other = evidence.skill("matched", f"{next(one for one in TWINS if one != name)}, {place}")
-    (point,) = swapped.curve
-    tuned = other.point(point.arm) if other else None
-    if other is None or tuned is None or tuned.lr != point.lr:
+    tuned = other.point(swapped.curve[0].arm) if other else None
+    if other is None or tuned is None or (tuned.lr, other.precision) != (swapped.curve[0].lr, swapped.precision):
         return None
     return (swapped, other) if name == next(iter(TWINS)) else (other, swapped)
 

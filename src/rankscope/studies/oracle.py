@@ -42,7 +42,8 @@ class Oracle:
     def know(self, measured: TeacherGains) -> None:
         """Takes over what an earlier run measured of a teacher, so that it is not sought again."""
         key = (measured.teacher, measured.n_items)
-        self._gains[key], self._best[key] = dict(measured.cut_gains), dict(measured.best_gains)
+        self._gains[key] = dict(measured.cut_gains)
+        self._best[key] = self._best.get(key, {}) | measured.best_gains
 
     def gains(self, skill: SkillPlan) -> dict[int, float]:
         """Rank r -> gain, in nats, of the planted update cut to its best r directions, on the skill's test items."""

@@ -1,7 +1,7 @@
 """Skills trained at learning rates that are not their own, and what one rate for all ranks would have said.
 
 A skill in mode ONE_RATE_MODE trains some ranks at one rate and no dense. It goes by the name of the skill whose rates
-were tuned, and is held against that one's dense training; a rank that was tuned to the same rate is taken from there.
+were tuned, and is held against that one's dense training; further ranks that were tuned to the same rate count too.
 """
 
 from collections.abc import Sequence
@@ -21,23 +21,30 @@ ON_PURPOSE = {
 
 
 def one_rate_needs(evidence: Evidence, q: float = 0.9) -> tuple[OneRateNeed, ...]:
-    """Per skill trained at one rate, the required rank that it shows. Left out where its twin or a dense is missing."""
+    """Per skill trained at one rate, the required rank that it shows.
+
+    Left out where its twin or a dense is missing, no seed is shared, or the two were trained in different precisions.
+    """
+    pairs = [
+        (fixed, tuned)
+        for fixed in evidence.skills
+        if fixed.mode == ONE_RATE_MODE and fixed.curve
+        for tuned in evidence.skills
+        if tuned.mode != ONE_RATE_MODE and tuned.name == fixed.name and tuned.precision == fixed.precision
+    ]
     return tuple(
         OneRateNeed(skill=tuned.key, rate=fixed.curve[0].lr, need=_need(evidence, fixed, tuned, q))
-        for fixed in evidence.skills
-        if fixed.mode == ONE_RATE_MODE
-        for tuned in evidence.skills
-        if tuned.mode != ONE_RATE_MODE and tuned.name == fixed.name and tuned.point("dense")
+        for fixed, tuned in pairs
+        if tuned.point("dense") and len(_gain(evidence, (tuned, "dense"), (fixed, tuned)))
     )
 
 
 def _need(evidence: Evidence, fixed: SkillFindings, tuned: SkillFindings, q: float) -> RequiredRank:
-    rate = fixed.curve[0].lr
     ranks = {
         point.rank: (one, point.arm)
         for one in (tuned, fixed)
         for point in one.curve
-        if point.rank is not None and point.lr == rate
+        if point.rank is not None and point.lr == fixed.curve[0].lr
     }
     dense_SN = _gain(evidence, (tuned, "dense"), (fixed, tuned))
     return required_rank(
@@ -52,5 +59,5 @@ def _need(evidence: Evidence, fixed: SkillFindings, tuned: SkillFindings, q: flo
 
 def _gain(evidence: Evidence, place: tuple[SkillFindings, str], both: Sequence[SkillFindings]) -> np.ndarray:
     """Gain [seeds, items] of one arm, over the seeds that every arm of both skills finished."""
-    none: list[Term] = [(one, one.curve[0].arm, 0.0) for one in both]
-    return evidence.contrast_SN([*none, (*place, 1.0)], "")
+    nothing: list[Term] = [(one, one.curve[0].arm, 0.0) for one in both]  # a contrast keeps the seeds of all its terms
+    return evidence.contrast_SN([*nothing, (*place, 1.0)], "")

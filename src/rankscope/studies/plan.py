@@ -22,7 +22,8 @@ class SkillPlan(Config):
     name: str
     """Short label, such as `HashHop`; one per plan and mode."""
     mode: str
-    """`matched`, `trace`, `direct`, `reasoning`, `control`, `null`, `planted`, `relabel` or `difficulty`."""
+    """`matched`, `trace`, `direct`, `reasoning`, `control`, `null`, `planted`, `relabel`, `difficulty`, `one rate` or
+    `swapped rate`."""
     task: str
     """Task name with knobs."""
     arms: tuple[ArmSpec, ...]

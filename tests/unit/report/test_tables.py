@@ -96,4 +96,5 @@ def test_need_at_one_rate_stands_beside_the_tuned_one(findings):
         "0.01",
         "1, 2, 4, 8, 16, 32",
     )
+    assert row["size"].text.endswith("500 items")
     assert (row["one"].csv, row["tuned"].csv) == ("16 (underpowered)", "[8, 16] (underpowered)")

@@ -1,8 +1,10 @@
 """What a calibration writes of its teachers and adapters: hand-made gains, and the places of the real plan."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import polars as pl
 import pytest
 import torch
 
@@ -10,9 +12,10 @@ from rankscope.adapters.planted import teacher_of
 from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.lm.bases import load_base
 from rankscope.rank.calibration_records import OracleRecords, TeacherGains, truths
-from rankscope.rank.estimator_scores import AS_TUNED, MORE_NOISE, NOISE, Estimated
+from rankscope.rank.estimator_scores import AS_TUNED, LESS_NOISE, MORE_NOISE, NOISE, Estimated
 from rankscope.studies import calibration
-from rankscope.studies.calibration_findings import estimates_of, kept_planted, nuisance_of
+from rankscope.studies.calibration_findings import ESTIMATED, estimates_of, kept_planted, nuisance_of
+from rankscope.studies.findings import SkillTables
 from rankscope.studies.oracle import BEST, Oracle, exact_task, spec_of
 from rankscope.studies.plan import SkillPlan
 
@@ -34,9 +37,11 @@ def test_no_two_adapters_of_the_full_form_share_a_place() -> None:
         for seed in skill.seeds
     )
     assert max(places.values()) == 1
-    assert {nuisance_of(skill) for skill in PLANNED} == {*calibration.NUISANCES, MORE_NOISE}
+    assert {nuisance_of(skill) for skill in PLANNED} == {*calibration.NUISANCES, LESS_NOISE, MORE_NOISE}
     noisy = [(nuisance_of(skill), spec_of(skill).samples) for skill in PLANNED if spec_of(skill).samples]
-    assert Counter(noisy) == {(NOISE, 64): 20 + 6, (MORE_NOISE, 16): 12}, "repeats, and a teacher learnt in six ways"
+    assert Counter(noisy) == {(NOISE, 64): 20 + 6, (MORE_NOISE, 16): 12, (LESS_NOISE, 128): 12}, (
+        "repeats, and a teacher learnt in six ways"
+    )
     assert nuisance_of(planned(4)) == AS_TUNED
     assert exact_task(planned(4, noisy=True)) == exact_task(planned(4)) == planned(4).task
 
@@ -100,14 +105,23 @@ def test_a_planted_skill_is_taken_only_with_its_teacher_and_all_its_adapters() -
         exact_gain=1.0, cut_gains={0: 0.0, 1: 0.5, 2: 1.0}, best_gains={1: 0.6},
     )  # fmt: skip
     oracle = OracleRecords(q=0.9, best_update=BEST, teachers=(gains,), repeats=())
-    cells = [Estimated(exact_task(skill), rank, 1, 2, None, AS_TUNED, {"x": 1.0}) for rank in calibration.RANKS]
-    kept = kept_planted(skill, oracle, cells)
+    scored = {(arm.label, seed): pl.DataFrame() for arm in skill.arms for seed in skill.seeds}
+    tables = SkillTables(pl.DataFrame(), scored, {}, {}, {}, {})
+    estimates = dict.fromkeys(ESTIMATED, 1.0)
+    cells = [
+        Estimated(exact_task(skill), rank, seed, 2, None, AS_TUNED, estimates)
+        for rank in calibration.RANKS
+        for seed in skill.seeds
+    ]
+    kept = kept_planted(skill, tables, oracle, cells)
     assert kept is not None
     assert (kept.teacher, list(kept.estimated)) == (gains, cells)
-    assert kept_planted(skill, oracle, cells[1:]) is None
-    assert kept_planted(noisy, oracle, cells) is None, "the same teacher, but its adapters were trained otherwise"
-    assert kept_planted(skill, oracle.override(best_update="otherwise"), cells) is None
-    assert kept_planted(planned(4), oracle, cells) is None
+    assert kept_planted(skill, tables, oracle, cells[1:]) is None, "an adapter is missing"
+    assert kept_planted(noisy, tables, oracle, cells) is None, "the same teacher, but adapters trained otherwise"
+    assert kept_planted(skill, tables, oracle.override(best_update="otherwise"), cells) is None
+    assert kept_planted(planned(4), tables, oracle, cells) is None
+    fewer = [replace(cell, estimates={"stable": 1.0}) for cell in cells]
+    assert kept_planted(skill, tables, oracle, fewer) is None, "other estimators"
 
 
 def test_what_is_known_of_a_teacher_is_not_measured_again() -> None:

@@ -472,7 +472,7 @@ def test_every_arm_has_a_tuned_home_of_the_same_budget():
             assert {(one.tuned_as or one.task, one.budget, arm) for arm in one.arms} <= tuned, one.key
 
 
-def test_at_one_rate_are_trained_the_ranks_that_do_not_have_it_already():
+def test_at_one_rate_are_trained_the_ranks_that_do_not_all_have_it_already():
     made = hash_rank.plan("rates")
     tuned, fixed = (
         {(skill.name, arm.label): made.rates[rate_name(skill, arm)] for skill in made.skills if skill.mode == mode
@@ -524,6 +524,14 @@ def test_a_task_at_the_rate_of_the_other_is_compared_with_that_one():
 def test_one_rate_turns_the_conclusion_only_where_both_ways_decide(hop, chain, turned):
     """Tuned, both need {4}: 3/4 to 4/3, below 1.5. {8} over {2} is 5/2 to 4, within 1.5 to 4; {2} over {4} is below."""
     skills = tuple(twins({}, {}, places=("attention",)))
+    for verdict in ("not converged", "underpowered"):
+        stuck = tuple(
+            OneRateNeed(skill=one.key, rate=8e-3, need=required(*need, verdict))
+            for one, need in zip(skills, (hop, chain), strict=True)
+        )
+        (told,) = (line for line in hash_rank_answer(skills, (), (), stuck) if line.startswith("One learning rate"))
+        assert f"can not be told (HashHop {verdict}, HashChain {verdict})" in told
+        assert "It is not shown to turn the conclusion round." in told
     found = tuple(
         OneRateNeed(skill=one.key, rate=8e-3, need=required(*need))
         for one, need in zip(skills, (hop, chain), strict=True)

@@ -60,3 +60,7 @@ def test_a_dense_that_still_improved_is_told_and_one_that_is_missing_leaves_noth
     alone = alone.override(curve=[point.model_dump() for point in alone.curve if point.arm != "dense"])
     assert one_rate_needs(evidence(alone, skill(ONE_RATE_MODE))) == ()
     assert one_rate_needs(evidence(skill("matched"))) == ()
+    gone = skill(ONE_RATE_MODE).override(curve=())
+    assert one_rate_needs(evidence(skill("matched"), gone)) == (), "every arm diverged"
+    other = skill(ONE_RATE_MODE).override(precision="bf16")
+    assert one_rate_needs(evidence(skill("matched"), other)) == (), "precisions are not mixed"
