@@ -41,13 +41,13 @@ def _gains(configurations: Sequence[ConfigurationNumbers], largest: int) -> tupl
         )
         return (sentence,)
     told = [(row, task, getattr(row, task).gain) for row in configurations for task in ("planning", "reasoning")]
-    published = " and ".join(
-        _change_words(task, gain) for row, task, gain in told if row.key == "published" and gain is not None
+    published = " and ".join(_change_words(task, gain) for row, task, gain in told if row.key == "published")
+    clear = "; ".join(f"{row.title}, {_change_words(task, gain)}" for row, task, gain in told if _is_clear(gain))
+    sentence = (
+        f"Gain of the rank-{largest} adapters over their base, as published: {published}. Clear of 0: {clear}. "
+        "Elsewhere what a switch changes is how base and adapter alike are read, or the base or the items."
     )
-    clear = "; ".join(
-        f"{row.title}, {_change_words(task, gain)}" for row, task, gain in told if gain and _is_clear(gain)
-    )
-    return (f"Gain of the rank-{largest} adapters over their base, as published: {published}. Clear of 0: {clear}.",)
+    return (sentence,)
 
 
 def _ratios_sentence(ratios: Mapping[str, float | None], largest: int) -> str:

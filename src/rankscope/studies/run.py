@@ -199,8 +199,11 @@ def study_findings(
             found[skill.key] = _findings_of(plan, skill, base, tables, table, kept)
             bar.advance(1)
     skills = abridged(tuple(found.values()))
-    committed = None if _plants(plan) else committed_calibration()
-    calibration, estimators, source = _calibration(plan, base, found, tables, kept, folder, committed)
+    plants = _plants(plan)
+    committed = None if plants else committed_calibration()
+    shown = (committed.calibration if committed else (), ())
+    calibration, estimators = _calibration(plan, base, found, tables, kept, folder) if plants else shown
+    source = plan.study if plants else CALIBRATION if committed else None
     command = f"rankscope study {plan.study}"
     entry, _ = find_study(plan.study)
     assert isinstance(entry, RankStudy)
@@ -248,17 +251,11 @@ def _calibration(
     tables: dict[str, SkillTables],
     kept: Mapping[str, Kept],
     folder: Path,
-    committed: StudyFindings | None,
-) -> tuple[tuple[CalibrationRow, ...], tuple[EstimatorScore, ...], str | None]:
-    """Rows, estimators and where they come from: this study where it plants, else the committed run's rows alone.
-
-    A study that plants writes what they follow from, and makes them from those files, as anyone can.
-    """
-    if not _plants(plan):
-        return (committed.calibration, (), CALIBRATION) if committed else ((), (), None)
+) -> tuple[tuple[CalibrationRow, ...], tuple[EstimatorScore, ...]]:
+    """Rows and estimators of a study that plants: it writes what they follow from, and makes them from those files."""
     records, planted = folder / RECORDS, {key: one.planted for key, one in kept.items() if one.planted}
     write_calibration(plan, Oracle(base, folder / "oracle"), found, tables, planted, records)
-    return (*recomputed(records, list(found.values())), plan.study)
+    return recomputed(records, list(found.values()))
 
 
 def abridged(skills: tuple[SkillFindings, ...]) -> tuple[SkillFindings, ...]:

@@ -1,8 +1,10 @@
-"""The plan of hash_paper: what a switch changes, what is trained, and which base a name asks for."""
+"""The plan of hash_paper: what a switch changes, what is trained, which base a name asks for; what its page says."""
 
 import pytest
 
 from rankscope.base.errors import BadInput
+from rankscope.rank.paper_records import ConfigurationNumbers, SweepPoint, TaskNumbers, TokenFacts
+from rankscope.stats.interval import Interval
 from rankscope.studies.catalog import STUDIES, find_plan
 from rankscope.studies.hash_paper import (
     CONFIGURATIONS,
@@ -14,6 +16,7 @@ from rankscope.studies.hash_paper import (
     Switches,
     plan,
 )
+from rankscope.studies.hash_paper_words import answer
 from rankscope.tasks.catalog import load_task
 from rankscope.train.schedule import lr_at
 
@@ -89,3 +92,37 @@ def test_a_name_may_ask_for_a_base_of_ones_own() -> None:
     for name in ("hash_paper:quick,bse=x", "hash_paper:quick,base=", "first_look:quick,base=x"):
         with pytest.raises(BadInput, match="no option"):
             find_plan(name)
+
+
+def row(key: str, gain: float, counts: tuple[float, float]) -> ConfigurationNumbers:
+    """A setting in which planning gains 2 points and reasoning as given, give or take 1 point."""
+
+    def about(estimate: float) -> Interval:
+        ends = {"low": estimate - 0.01, "high": estimate + 0.01}
+        return Interval(estimate=estimate, **ends, method="", n_seeds=2, n_items=9)
+
+    planning, reasoning = (
+        TaskNumbers(
+            accuracy=about(0.3), base=about(0.3), gain=about(gained), change=None, effective_rank=count,
+            by_layer=(count,), functional=(0, 0), retrained=False,
+        )
+        for gained, count in zip((0.02, gain), counts, strict=True)
+    )  # fmt: skip
+    return ConfigurationNumbers(key=key, title=f"as {key}", planning=planning, reasoning=reasoning)
+
+
+def test_gains_are_told_where_they_are_clear_and_ratios_where_the_count_is_not_the_nominal_rank() -> None:
+    share = row("any", 0.0, (32, 32)).planning.base
+    point = SweepPoint(task="planning", rank=32, as_published=share, clean=share)
+    facts = [
+        TokenFacts(task=kind, tokens_per_hash=3, splits_differ=0.2, whole_allowed=share, first_three_allowed=share)
+        for kind in ("planning", "reasoning")
+    ]
+    said = answer([row("published", 0.001, (32, 32)), row("clean", 0.05, (32, 16))], [point], facts)
+    assert said[0].startswith(
+        "Gain of the rank-32 adapters over their base, as published: planning +2.0 points and reasoning +0.1 points "
+        "(not clear of 0). Clear of 0: as published, planning +2.0 points; as clean, planning +2.0 points; as clean, "
+        "reasoning +5.0 points. Elsewhere"
+    )
+    (told,) = (line for line in said if "headline effective rank" in line)
+    assert "gives a ratio of planning to reasoning in 1 of 2 settings (as clean, 2.00); in the other 1 it is 32" in told
