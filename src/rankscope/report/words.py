@@ -369,11 +369,11 @@ def truncation_alt(skill: SkillFindings, arm: str) -> str:
 
 def all_flags(findings: StudyFindings) -> tuple[str, ...]:
     """Every flag once, with the skills that carry it."""
-    named: dict[str, list[str]] = {}
+    flagged: dict[str, list[SkillFindings]] = {}
     for skill in ordered(findings.skills):
         for flag in skill.flags:
-            named.setdefault(flag, []).append(skill_label(skill))
-    return tuple(f"Flagged: {flag} ({listing(names)})." for flag, names in named.items())
+            flagged.setdefault(flag, []).append(skill)
+    return tuple(f"Flagged: {flag} ({skills_phrase(skills)})." for flag, skills in flagged.items())
 
 
 def all_limits(findings: StudyFindings) -> tuple[str, ...]:

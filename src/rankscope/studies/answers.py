@@ -82,7 +82,7 @@ def _sets_sentences(rows: list[CalibrationRow]) -> tuple[str, ...]:
     return (
         (
             f"The 95 % sets held the rank that the best update needs in {found.covered} of {found.n_judged} repeats "
-            f"({low:.1%} to {high:.1%}){left}. {_width_words(widths)}"
+            f"({low:.2%} to {high:.2%}){left}. {_width_words(widths)}"
         ),
         *_by_cut_sentences(found),
         (
@@ -99,7 +99,7 @@ def _by_cut_sentences(found: Totals) -> tuple[str, ...]:
     return (
         (
             f"Against the planted update cut to its best directions, the truth that was chosen first, they held it in "
-            f"{found.covered_by_cut} of {found.n_judged} ({low:.1%} to {high:.1%})."
+            f"{found.covered_by_cut} of {found.n_judged} ({low:.2%} to {high:.2%})."
         ),
     )
 

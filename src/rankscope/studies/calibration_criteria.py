@@ -187,4 +187,4 @@ def _worst(verdicts: Iterable[Verdict]) -> Verdict:
 
 
 def _rate_words(n_hit: int, n: int, ends: tuple[float, float]) -> str:
-    return f"{n_hit} of {n} ({ends[0]:.1%} to {ends[1]:.1%})"
+    return f"{n_hit} of {n} ({ends[0]:.2%} to {ends[1]:.2%})"

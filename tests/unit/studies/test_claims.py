@@ -289,10 +289,10 @@ def test_calibration_says_what_held():
     assert "first" not in held_words((rows[0].override(covered_by_cut=None), *rows[1:]))[0]
     assert calibration_answer(found) == (
         (
-            "The 95 % sets held the rank that the best update needs in 9 of 10 repeats (55.5% to 99.7%); 2 more could "
-            "not be judged. The median set spans 0 to 1 doublings."
+            "The 95 % sets held the rank that the best update needs in 9 of 10 repeats (55.50% to 99.75%); 2 more "
+            "could not be judged. The median set spans 0 to 1 doublings."
         ),
-        f"{by_cut} 5 of 10 (18.7% to 81.3%).",
+        f"{by_cut} 5 of 10 (18.71% to 81.29%).",
         "Functional rank was the oracle's, or one off, in 48 of 50 adapters; 2 are off by more.",
         "Shuffled labels: functional rank 0 (5 of 5).",
     )
