@@ -228,6 +228,8 @@ def write_records(
 ) -> None:
     """Gathers what others may want to compute again: `cells`, `scores`, `truncation`, `roles` as one Parquet file each.
 
+    Truncations are listed by training alone, so those that two skills share are listed once.
+
     `kept`: rows of trainings that are taken from earlier runs. Log-probabilities are rounded, which moves no mean that
     is shown and makes the files a third as large.
     """
@@ -245,7 +247,7 @@ def write_records(
         for frame in found.truncation.values()
     ]
     if cuts:
-        write_table(folder / TRUNCATION, pl.concat(cuts, how="diagonal"))
+        write_table(folder / TRUNCATION, pl.concat(cuts, how="diagonal").unique(maintain_order=True))
     read = [frame for found in tables.values() for frame in found.roles.values()]
     if read:
         write_table(folder / ROLES, pl.concat(read))

@@ -6,6 +6,7 @@ import pytest
 from rankscope.base.errors import BadInput, UnknownName
 from rankscope.lm.bases import load_base
 from rankscope.studies.catalog import STUDIES, find_study
+from rankscope.studies.other_rates import ON_PURPOSE
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.scoring import items_to_test
 from rankscope.tasks.catalog import load_task
@@ -67,8 +68,14 @@ def test_every_form_makes_a_plan_of_tasks_that_exist(name, form):
         assert one.scored_as is None or load_task(one.scored_as)
         assert one.leaves_of is None or load_task(one.leaves_of).question == "hop"
         assert set(one.functional) <= {arm.rank for arm in one.lora_arms}
-    cells = [(cell, one.scored_as) for one, *_, cell in made.cells() if not isinstance(cell.arm, FullSpec)]
-    assert len(set(cells)) == len(cells), "only full fine-tuning, which has no placement, and what is scored otherwise"
+    cells = [
+        (cell, one.scored_as, one.mode if one.mode in ON_PURPOSE else "")
+        for one, *_, cell in made.cells()
+        if not isinstance(cell.arm, FullSpec)
+    ]
+    assert len(set(cells)) == len(cells), (
+        "only full fine-tuning, which has no placement, what is scored otherwise, and another rate that is one's own"
+    )
 
 
 def test_tuning_seeds_are_never_those_of_results():
