@@ -56,15 +56,10 @@ def write_calibration(
     for one in kept.values():
         oracle.know(one.teacher)
     write_oracle(records, oracle_records(oracle, planted, found))
-    cells = [
-        cell
-        for skill in planted
-        for cell in (
-            kept[skill.key].estimated
-            if skill.key in kept
-            else estimated(oracle, skill, found[skill.key], tables[skill.key])
-        )
-    ]
+    cells: list[Estimated] = []
+    for skill in planted:
+        own = kept.get(skill.key)
+        cells += own.estimated if own else estimated(oracle, skill, found[skill.key], tables[skill.key])
     write_estimates(records, cells)
 
 

@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 
 from rankscope.rank.records import CalibrationRow, ClaimCard, OneRateNeed, RequiredRank, SkillFindings
-from rankscope.rank.required import rank_ratio, set_words
+from rankscope.rank.required import set_words
 from rankscope.stats.interval import Interval
 from rankscope.studies.answers import held_words
 from rankscope.studies.evidence import STUCK, Evidence
 from rankscope.studies.hash_rank import LEVELS, TWINS
-from rankscope.studies.hash_rank_ratios import Ratio, largest_functional
+from rankscope.studies.hash_rank_ratios import Ratio, largest_functional, ratio_of_sets
 from rankscope.studies.hash_rank_twins import PRIMARY, Pair, level_words, pairs_of, repeat_pair, unmatched
 
 UNTOLD = "underpowered"
@@ -100,8 +100,7 @@ def need_ratio(needs: Sequence[RequiredRank]) -> Ratio:
     stuck = [
         f"{name} {need.verdict}" for name, need in zip(TWINS, needs, strict=True) if need.verdict in (*STUCK, UNTOLD)
     ]
-    between = rank_ratio(needs[0], needs[1])
-    return Ratio(untold=", ".join(stuck)) if stuck else Ratio(between.low, between.high, between.estimate)
+    return Ratio(untold=", ".join(stuck)) if stuck else ratio_of_sets(*needs)
 
 
 def control_words(evidence: Evidence) -> tuple[str, ...]:

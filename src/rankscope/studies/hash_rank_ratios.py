@@ -7,7 +7,7 @@ import numpy as np
 from scipy import stats
 
 from rankscope.rank.paper_records import SATURATED
-from rankscope.rank.records import Control, FunctionalRank, SkillFindings
+from rankscope.rank.records import Control, FunctionalRank, RequiredRank, SkillFindings
 from rankscope.rank.required import rank_ratio
 from rankscope.stats.crossed import item_variance
 from rankscope.studies.claims import PAPER_RANGE, doubts
@@ -64,6 +64,11 @@ def required_ratio(evidence: Evidence, pair: Pair, level: float) -> Ratio:
     if any(len(skill.required[0].by_rank) < 2 for skill in pair):
         return Ratio(untold="fewer than two ranks are there to compare")
     planning, reasoning = (evidence.required_at(skill, level) for skill in pair)
+    return ratio_of_sets(planning, reasoning)
+
+
+def ratio_of_sets(planning: RequiredRank, reasoning: RequiredRank) -> Ratio:
+    """Of two required ranks that can be told."""
     found = rank_ratio(planning, reasoning)
     return Ratio(found.low, found.high, found.estimate)
 

@@ -239,15 +239,20 @@ class _Records:
             base=scores["base"],
             test={_place(row): scores[row["cell"]] for row in sound},
             convergence={},
-            truncation={_place(row): cut for row in sound if not (cut := self._cuts_of(row["cell"])).is_empty()},
+            truncation={
+                _place(row): self._cuts_by_cell[row["cell"]] for row in sound if row["cell"] in self._cuts_by_cell
+            },
             folders={},
             keys={_place(row): row["cell"] for row in sound},
         )
 
-    def _cuts_of(self, cell: str) -> pl.DataFrame:
+    @functools.cached_property
+    def _cuts_by_cell(self) -> dict[str, pl.DataFrame]:
+        """Truncations of every training that was cut; what two skills share may be listed twice in older records."""
         if self.cuts is None:
-            return pl.DataFrame()
-        return self.cuts.filter(pl.col("cell") == cell).unique(maintain_order=True)
+            return {}
+        parts = self.cuts.unique(maintain_order=True).partition_by("cell", as_dict=True)
+        return {str(cell): cuts for (cell,), cuts in parts.items()}
 
 
 def _place(row: dict[str, Any]) -> tuple[str, int]:

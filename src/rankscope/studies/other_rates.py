@@ -33,20 +33,23 @@ def one_rate_needs(evidence: Evidence, q: float = 0.9) -> tuple[OneRateNeed, ...
         if tuned.mode != ONE_RATE_MODE and tuned.name == fixed.name and tuned.precision == fixed.precision
     ]
     return tuple(
-        OneRateNeed(skill=tuned.key, rate=fixed.curve[0].lr, need=_need(evidence, fixed, tuned, q))
+        OneRateNeed(skill=tuned.key, rate=fixed.curve[0].lr, need=need)
         for fixed, tuned in pairs
-        if tuned.point("dense") and len(_gain(evidence, (tuned, "dense"), (fixed, tuned)))
+        if tuned.point("dense") and (need := _need(evidence, fixed, tuned, q))
     )
 
 
-def _need(evidence: Evidence, fixed: SkillFindings, tuned: SkillFindings, q: float) -> RequiredRank:
+def _need(evidence: Evidence, fixed: SkillFindings, tuned: SkillFindings, q: float) -> RequiredRank | None:
+    """The required rank at the rate of the first; None where the two share no seed."""
+    dense_SN = _gain(evidence, (tuned, "dense"), (fixed, tuned))
+    if not len(dense_SN):
+        return None
     ranks = {
         point.rank: (one, point.arm)
         for one in (tuned, fixed)
         for point in one.curve
         if point.rank is not None and point.lr == fixed.curve[0].lr
     }
-    dense_SN = _gain(evidence, (tuned, "dense"), (fixed, tuned))
     return required_rank(
         {rank: _gain(evidence, place, (fixed, tuned)) for rank, place in ranks.items()},
         dense_SN,

@@ -164,7 +164,7 @@ def _conclude(
         skill.key: kept[skill.key].tables if skill.key in kept else read_tables(skill, trained, folder, tags[skill.key])
         for skill in plan.skills
     }
-    write_records(trained, [one.rows for one in kept.values()], tables, folder)
+    write_records(plan, trained, [one.rows for one in kept.values()], tables, folder)
     base = load_base(plan.base)
     provenance = run_facts(
         sitting.device,

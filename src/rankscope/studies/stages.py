@@ -14,7 +14,7 @@ from rankscope.interpret.role_values import ROLE_VALUES
 from rankscope.lm.bases import load_base
 from rankscope.rank.functional import k_grid
 from rankscope.runs.tables import read_table, write_table
-from rankscope.studies.findings import SkillTables
+from rankscope.studies.findings import SkillTables, primary_column
 from rankscope.studies.plan import SkillPlan, StudyPlan
 from rankscope.studies.progress import meter, minutes, say
 from rankscope.studies.scoring import ScoreJob, ScoreKind, Scorer, build_scorer, items_tag
@@ -224,7 +224,11 @@ def is_read(one: Trained) -> bool:
 
 
 def write_records(
-    trained: Sequence[Trained], kept: Sequence[pl.DataFrame], tables: dict[str, SkillTables], folder: Path
+    plan: StudyPlan,
+    trained: Sequence[Trained],
+    kept: Sequence[pl.DataFrame],
+    tables: dict[str, SkillTables],
+    folder: Path,
 ) -> None:
     """Gathers what others may want to compute again: `cells`, `scores`, `truncation`, `roles` as one Parquet file each.
 
@@ -242,9 +246,9 @@ def write_records(
     ]
     write_table(folder / SCORES, _rounded(pl.concat(scores, how="diagonal"), SCORE_DECIMALS))
     cuts = [
-        _rounded(frame, SCORE_DECIMALS if key.startswith("planted/") else CUT_DECIMALS)
-        for key, found in tables.items()
-        for frame in found.truncation.values()
+        _rounded(frame, SCORE_DECIMALS if primary_column(skill) == "nats" else CUT_DECIMALS)
+        for skill in plan.skills
+        for frame in tables[skill.key].truncation.values()
     ]
     if cuts:
         write_table(folder / TRUNCATION, pl.concat(cuts, how="diagonal").unique(maintain_order=True))
