@@ -5,11 +5,12 @@ placements at the middle level of difficulty, three more levels with all maps ad
 known. `direct` mode asks for the answer alone, from a larger base. Claims and their rules: hash_rank_claims.py.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from rankscope.rank.records import CONTROLS, Control
 from rankscope.studies import first_look
-from rankscope.studies.other_rates import ONE_RATE_MODE, SWAPPED_MODE
+from rankscope.studies.other_rates import LONGER_MODE, ONE_RATE_MODE, SWAPPED_MODE
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.rates import read_rates
 from rankscope.train.cell import ArmSpec, Budget, DenseSpec, FullSpec, LoraSpec
@@ -27,9 +28,13 @@ ONE_RATE, ONE_RATE_PLACE, ONE_RATE_RANKS = 8e-3, "attention", (2, 4, 8)
 """One learning rate for all ranks: the rate, where it is tried, and the ranks that are trained at it. Declared before
 any of those trainings, by the tuning seed: there this rate moves the needs of the two tasks a doubling apart, and rank
 16, which ends their sets, has it anyway in both."""
-SWAPPED_PLACE = "c_proj"
+SWAPPED_PLACE, ALSO_SWAPPED_PLACE = "c_proj", "attention"
 """Where the largest adapter of each task is trained once more at the other task's learning rate, half or twice its own:
-the place whose ratio of functional ranks is largest. Declared before any of those trainings."""
+the place whose ratio of functional ranks is largest, and the other one whose rates differ. Each was declared before any
+of its trainings."""
+LONGER, LONGER_PLACE, LONGER_RANKS = 2, "attention", (2, 4)
+"""A longer budget: times the usual steps, where it is tried, and the ranks that are trained so long, with dense. There
+the sets of both tasks end at these ranks, and dense reaches what full fine-tuning does."""
 
 
 @dataclass(frozen=True)
@@ -92,6 +97,7 @@ def _part(placements: tuple[str, ...], tuned_by: tuple[str, ...], beside: tuple[
 LONG, SHORT, DIRECT = _steps(640, 64), _steps(240, 32), _steps(3000, 64)
 EVERY_CONTROL = ("one-hop copy", "same task twice", "shuffled labels")
 BY_ONE_RATE, BY_SWAPPED = "one rate for all ranks", "each task at the other's rate"
+BY_ALSO_SWAPPED, BY_LONGER = f"{BY_SWAPPED}, {ALSO_SWAPPED_PLACE}", "twice the steps"
 TUNED_ALONE = {
     "tune_c_proj": _part(("c_proj",), ()),
     "tune_all_maps": _part(("all maps",), ()),
@@ -103,8 +109,10 @@ BY_C_PROJ, BY_ALL_MAPS, BY_ATTENTION, BY_ONE_HOP = (f"hash_rank:{name}" for name
 BY_PLACEMENT = (BY_C_PROJ, BY_ALL_MAPS, BY_ATTENTION)
 CONTROLLED = _part(tuple(PLACEMENTS), (*BY_PLACEMENT, BY_ONE_HOP), beside=EVERY_CONTROL)
 AT_OTHER_RATES = replace(CONTROLLED, beside=(*EVERY_CONTROL, BY_ONE_RATE, BY_SWAPPED))
+TRAINED_LONGER = replace(AT_OTHER_RATES, levels=FURTHER, beside=(*AT_OTHER_RATES.beside, BY_ALSO_SWAPPED, BY_LONGER))
 STUDIED = {
-    "full": replace(AT_OTHER_RATES, levels=FURTHER),
+    "full": TRAINED_LONGER,
+    "longer": replace(TRAINED_LONGER, level_ranks=RANKS[-1:]),
     "levels": replace(AT_OTHER_RATES, levels=FURTHER, level_ranks=RANKS[-1:]),
     "rates": replace(AT_OTHER_RATES, levels=HOPS, level_ranks=RANKS[-1:]),
     "hops": replace(CONTROLLED, levels=HOPS, level_ranks=RANKS[-1:]),
@@ -120,11 +128,11 @@ STUDIED = {
     "quick": Form((1, 8, 64), (11,), 300, 300, SHORT, ("hash_rank:tune_quick",)),
 }  # fmt: skip
 """Down to `all_maps` each holds the trainings and the skills of the one below it, so that its records serve the one
-above (but for the further levels of `levels`, which `full` trains at more ranks)."""
+above (but for the further levels of `longer`, which `full` trains at more ranks)."""
 FORMS = {
     **STUDIED,
     "smoke": replace(
-        AT_OTHER_RATES,
+        TRAINED_LONGER,
         ranks=(2,),
         seeds=(21,),
         n_test=40,
@@ -193,14 +201,25 @@ def _at_one_rate(form: Form) -> tuple[SkillPlan, ...]:
     )
 
 
-def _swapped(form: Form) -> tuple[SkillPlan, ...]:
+def _swapped(form: Form, place: str, varies: str) -> tuple[SkillPlan, ...]:
     """The largest adapters of both tasks in one place, each at the rate tuned for the other task."""
-    place, largest = SWAPPED_PLACE, LoraSpec(rank=max(form.ranks), placement=PLACEMENTS[SWAPPED_PLACE])
+    largest = LoraSpec(rank=max(form.ranks), placement=PLACEMENTS[place])
     return tuple(
         twin.override(
-            mode=SWAPPED_MODE, varies=BY_SWAPPED, arms=[largest.model_dump()], controls=BUDGETED, descriptive=True
+            mode=SWAPPED_MODE, varies=varies, arms=[largest.model_dump()], controls=BUDGETED, descriptive=True
         )
         for twin in _twins(form, place, MIDDLES[form.mode], place)
+    )
+
+
+def _longer(form: Form) -> tuple[SkillPlan, ...]:
+    """Both tasks in one place for more steps, at the rates tuned for the usual ones, with a dense of their own."""
+    ranks = tuple(rank for rank in LONGER_RANKS if rank in form.ranks)
+    arms = [arm.model_dump() for arm in _arms(ranks, LONGER_PLACE) if not isinstance(arm, FullSpec)]
+    budget = form.budget.override(n_items=LONGER * form.budget.n_items).model_dump()
+    return tuple(
+        twin.override(mode=LONGER_MODE, varies=BY_LONGER, arms=arms, budget=budget, functional=(), descriptive=True)
+        for twin in _twins(form, LONGER_PLACE, MIDDLES[form.mode], LONGER_PLACE)
     )
 
 
@@ -266,12 +285,14 @@ def _pilot(form: Form) -> tuple[SkillPlan, ...]:
     )
 
 
-CONTROL_SKILLS = {
+CONTROL_SKILLS: dict[str, Callable[[Form], tuple[SkillPlan, ...]]] = {
     "one-hop copy": _one_hop,
     "same task twice": _again,
     "shuffled labels": _shuffled,
     BY_ONE_RATE: _at_one_rate,
-    BY_SWAPPED: _swapped,
+    BY_SWAPPED: lambda form: _swapped(form, SWAPPED_PLACE, BY_SWAPPED),
+    BY_ALSO_SWAPPED: lambda form: _swapped(form, ALSO_SWAPPED_PLACE, BY_ALSO_SWAPPED),
+    BY_LONGER: _longer,
 }
 
 

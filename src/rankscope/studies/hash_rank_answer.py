@@ -9,7 +9,16 @@ from rankscope.studies.answers import held_words
 from rankscope.studies.evidence import STUCK, Evidence
 from rankscope.studies.hash_rank import LEVELS, TWINS
 from rankscope.studies.hash_rank_ratios import Ratio, largest_functional, ratio_of_sets
-from rankscope.studies.hash_rank_twins import PRIMARY, Pair, level_words, pairs_of, repeat_pair, unmatched
+from rankscope.studies.hash_rank_twins import (
+    PRIMARY,
+    Pair,
+    equal_rate_pair,
+    level_words,
+    pairs_of,
+    repeat_pair,
+    unmatched,
+)
+from rankscope.studies.other_rates import LONGER_MODE
 
 UNTOLD = "underpowered"
 """Verdict of a required rank from too few seeds, or that no rank is surely enough for."""
@@ -25,7 +34,7 @@ def hash_rank_answer(
     calibration: tuple[CalibrationRow, ...],
     one_rate: tuple[OneRateNeed, ...] = (),
 ) -> tuple[str, ...]:
-    """The claims, both tasks in every placement, levels that do not qualify, one rate for all ranks, the controls.
+    """The claims, both tasks in every placement, levels that do not qualify, other rates and budgets, the controls.
 
     Of the pilot, its choice.
     """
@@ -39,7 +48,9 @@ def hash_rank_answer(
         *(f"{place}: {_pair_words(pair)}" for place, pair in pairs.items() if place in PRIMARY),
         *(f"The level {place} is left out of the claims: {why}." for place, pair in pairs.items()
           if (why := unmatched(pair))),
+        *equal_rate_uses(evidence),
         *one_rate_words(one_rate, skills),
+        *longer_words(evidence),
         *control_words(evidence),
         *(shortcut_words(pairs["all maps"][1]) if mode == "direct" and "all maps" in pairs else ()),
         *held_words(calibration),
@@ -78,12 +89,59 @@ def one_rate_words(one_rate: tuple[OneRateNeed, ...], skills: tuple[SkillFinding
         f"at one rate of {one_rate[0].rate:g} for all ranks": [found[name][0].need for name in TWINS],
         "at rates of their own": [found[name][1].required[0] for name in TWINS],
     }
+    place = found["HashHop"][1].name.partition(", ")[2]
+    return (f"One learning rate for all ranks, {place}, required rank: {two_ways_words(ways)}",)
+
+
+def longer_words(evidence: Evidence) -> tuple[str, ...]:
+    """What more steps do to the required ranks of both tasks, a line per place where that was tried on both."""
+    longer, usual = (pairs_of(evidence, mode) for mode in (LONGER_MODE, "matched"))
+    return tuple(
+        f"Trained for longer, {place}, required rank: {two_ways_words(dict(map(_after_steps, both)))}"
+        for place in longer
+        if place in usual and (both := (longer[place], usual[place]))
+    )
+
+
+def _after_steps(pair: Pair) -> tuple[str, list[RequiredRank]]:
+    """`after 640 steps of 64 items`, and what both tasks need then."""
+    return f"after {pair[0].budget.rpartition(', ')[0]}", [one.required[0] for one in pair]
+
+
+def two_ways_words(ways: dict[str, list[RequiredRank]]) -> str:
+    """The sets of both tasks and their ratio, by two ways of training, and whether one turns what the other says."""
     ratios = {way: need_ratio(needs) for way, needs in ways.items()}
     told = "; ".join(f"{way} {sets_words(needs)}, a ratio that {_is_words(ratios[way])}" for way, needs in ways.items())
     turned = {ratio.stand for ratio in ratios.values()} == {"favours", "contradicts"}
-    place = found["HashHop"][1].name.partition(", ")[2]
-    conclusion = "It turns the conclusion round." if turned else "It is not shown to turn the conclusion round."
-    return (f"One learning rate for all ranks, {place}, required rank: {told}. {conclusion}",)
+    return f"{told}. It {'turns' if turned else 'is not shown to turn'} the conclusion round."
+
+
+def equal_rate_uses(evidence: Evidence) -> tuple[str, ...]:
+    """Functional ranks where both tasks were trained at one learning rate, beside those at rates of their own."""
+    told: dict[str, list[str]] = {}
+    for one in evidence.skills:
+        pair = equal_rate_pair(evidence, one)
+        if pair:
+            place = one.name.partition(", ")[2]
+            told.setdefault(place, []).append(_uses_words(pair))
+    tuned = pairs_of(evidence, "matched")
+    return tuple(
+        f"Both tasks at one learning rate, {place}, functional ranks by seed: {'; '.join(equal)}; in place of "
+        f"{_uses_words(tuned[place])}."
+        for place, equal in told.items()
+        if place in tuned
+    )
+
+
+def _uses_words(pair: Pair) -> str:
+    """`HashHop 40 40 32 at 0.008, HashChain 16 14 20 at 0.004`, of the largest adapters."""
+    said = []
+    for name, skill in zip(TWINS, pair, strict=True):
+        found = largest_functional(skill)
+        point = skill.point(found.arm) if found else None
+        if found and point:
+            said.append(f"{name} {' '.join(map(str, found.by_seed))} at {point.lr:g}")
+    return ", ".join(said)
 
 
 def sets_words(needs: Sequence[RequiredRank]) -> str:

@@ -1,4 +1,4 @@
-"""Skills trained at learning rates that are not their own, and what one rate for all ranks would have said.
+"""Skills trained at learning rates not tuned for them, and what one rate for all ranks would have said.
 
 A skill in mode ONE_RATE_MODE trains some ranks at one rate and no dense. It goes by the name of the skill whose rates
 were tuned, and is held against that one's dense training; further ranks that were tuned to the same rate count too.
@@ -12,10 +12,11 @@ from rankscope.rank.records import OneRateNeed, RequiredRank, SkillFindings
 from rankscope.rank.required import required_rank
 from rankscope.studies.evidence import Evidence, Term, improved_in_most
 
-ONE_RATE_MODE, SWAPPED_MODE = "one rate", "swapped rate"
+ONE_RATE_MODE, SWAPPED_MODE, LONGER_MODE = "one rate", "swapped rate", "longer"
 ON_PURPOSE = {
     ONE_RATE_MODE: "confounded: one learning rate for all ranks, to see what that does to the required rank",
     SWAPPED_MODE: "confounded: the learning rate of the other task, to see what that does to the functional rank",
+    LONGER_MODE: "confounded: trained for longer than the learning rates were tuned for, to see what more steps do",
 }
 """Mode of skills whose rates are not their own -> the flag that says so."""
 

@@ -22,8 +22,8 @@ class SkillPlan(Config):
     name: str
     """Short label, such as `HashHop`; one per plan and mode."""
     mode: str
-    """`matched`, `trace`, `direct`, `reasoning`, `control`, `null`, `planted`, `relabel`, `difficulty`, `one rate` or
-    `swapped rate`."""
+    """`matched`, `trace`, `direct`, `reasoning`, `control`, `null`, `planted`, `relabel`, `difficulty`, `one rate`,
+    `swapped rate` or `longer`."""
     task: str
     """Task name with knobs."""
     arms: tuple[ArmSpec, ...]

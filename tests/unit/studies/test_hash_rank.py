@@ -28,7 +28,7 @@ from rankscope.studies.hash_rank_answer import difficulty_answer, hash_rank_answ
 from rankscope.studies.hash_rank_claims import hash_rank_claims
 from rankscope.studies.hash_rank_power import ratio_power
 from rankscope.studies.hash_rank_ratios import seed_ratio
-from rankscope.studies.other_rates import ON_PURPOSE, ONE_RATE_MODE, SWAPPED_MODE
+from rankscope.studies.other_rates import LONGER_MODE, ON_PURPOSE, ONE_RATE_MODE, SWAPPED_MODE
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.rates import read_rates
 from rankscope.studies.run import rate_flags
@@ -469,7 +469,8 @@ def test_every_arm_has_a_tuned_home_of_the_same_budget():
             (one.tuned_as or one.task, one.budget, arm) for made in tunings for one in made.skills for arm in one.arms
         }
         for one in hash_rank.plan(form).skills:
-            assert {(one.tuned_as or one.task, one.budget, arm) for arm in one.arms} <= tuned, one.key
+            if one.mode != LONGER_MODE:
+                assert {(one.tuned_as or one.task, one.budget, arm) for arm in one.arms} <= tuned, one.key
 
 
 def test_at_one_rate_are_trained_the_ranks_that_do_not_all_have_it_already():
@@ -497,6 +498,41 @@ def test_swapped_are_trained_at_the_rate_of_the_other_task():
         assert rate == made.rates[f"matched/{other}/rank 64"] != made.rates[f"matched/{name}/rank 64"]
 
 
+def test_longer_is_the_same_training_but_for_its_steps():
+    made = hash_rank.plan("longer")
+    longer = {skill.name: skill for skill in made.skills if skill.mode == LONGER_MODE}
+    assert set(longer) == {"HashHop, attention", "HashChain, attention"}
+    for name, skill in longer.items():
+        (usual,) = (one for one in made.skills if one.key == f"matched/{name}")
+        assert set(skill.arms) < set(usual.arms)
+        assert (skill.budget.n_steps, skill.budget.batch_size) == (2 * usual.budget.n_steps, usual.budget.batch_size)
+        assert (skill.task, skill.seeds, skill.leaves_of) == (usual.task, usual.seeds, usual.leaves_of)
+        assert all(made.rates[rate_name(skill, arm)] == made.rates[rate_name(usual, arm)] for arm in skill.arms)
+
+
+@pytest.mark.parametrize(
+    ("hop", "chain", "told"),
+    [
+        ({"verdict": "not converged"}, {}, "a ratio that can not be told (HashHop not converged)"),
+        ({}, {}, "HashHop 4 and HashChain 2, a ratio that is 2 [1.5, 2]"),
+    ],
+)
+def test_what_more_steps_do_stands_beside_the_usual_ones(hop, chain, told):
+    usual = twins({}, {}, places=("attention",))
+    longer = [
+        skill(f"{name}, attention", "longer", budget="1,280 steps of 64 items, each seen once",
+              required=(required(rank, rank, **how),))
+        for name, rank, how in (("HashHop", 4, hop), ("HashChain", 2, chain))
+    ]  # fmt: skip
+    (line,) = (line for line in hash_rank_answer((*usual, *longer), (), ()) if line.startswith("Trained for longer"))
+    assert line.startswith("Trained for longer, attention, required rank: after 1,280 steps of 64 items HashHop")
+    assert told in line
+    assert line.endswith(
+        "It turns the conclusion round." if not hop else "It is not shown to turn the conclusion round."
+    )
+    assert not any("Trained for longer" in line for line in hash_rank_answer(tuple(usual), (), ()))
+
+
 def test_a_task_at_the_rate_of_the_other_is_compared_with_that_one():
     """HashHop uses 16 and 12 at the two rates, HashChain 8 and 6: 12 over 8 at one rate, 16 over 6 at the other."""
 
@@ -514,6 +550,12 @@ def test_a_task_at_the_rate_of_the_other_is_compared_with_that_one():
     assert "With both tasks at one learning rate, which decides nothing: c_proj at 0.004 1.5 [" in told
     assert "; c_proj at 0.008 2.67 [" in told
     assert "at one learning rate" not in cards(pair)[FUNCTIONAL].because
+    (line,) = (line for line in hash_rank_answer((*pair, *both), (), ()) if line.startswith("Both tasks at one"))
+    assert line == (
+        "Both tasks at one learning rate, c_proj, functional ranks by seed: HashHop 12 12 12 12 12 at 0.004, HashChain "
+        "8 8 8 8 8 at 0.004; HashHop 16 16 16 16 16 at 0.008, HashChain 6 6 6 6 6 at 0.008; in place of HashHop "
+        "16 16 16 16 16 at 0.008, HashChain 8 8 8 8 8 at 0.004."
+    )
     stray = other_rate("HashHop", 0.001, 12)
     assert "at one learning rate" not in cards([*pair, stray])[FUNCTIONAL].because
 
@@ -564,16 +606,17 @@ def test_the_middle_level_on_all_maps_is_part_of_the_full_form_and_of_first_look
     def cells(study: StudyPlan) -> set[Cell]:
         return {cell.override(optimiser=OptimiserSpec(lr=1e-3).model_dump()) for *_, cell in study.cells()}
 
-    grown = ("all_maps", "c_proj", "placements", "twice", "controls", "hops", "rates", "levels", "full")
+    grown = ("all_maps", "c_proj", "placements", "twice", "controls", "hops", "rates", "levels", "longer", "full")
     plans = [hash_rank.plan(form) for form in grown]
     forms = [{cell for *_, cell in plan.cells()} for plan in plans]
     assert all(part < next_one for part, next_one in itertools.pairwise(forms))
     whole = [{*plan.skills} for plan in plans]
     assert all(part < next_one for part, next_one in itertools.pairwise(whole[:-1]))
     assert whole[grown.index("controls")] < whole[-1]
-    at_other_rates = {skill for skill in plans[grown.index("rates")].skills if skill.mode in ON_PURPOSE}
-    assert at_other_rates < whole[-1]
-    assert len(at_other_rates) == 4
+    for form, n_skills in (("rates", 4), ("longer", 8)):
+        on_purpose = {skill for skill in plans[grown.index(form)].skills if skill.mode in ON_PURPOSE}
+        assert on_purpose < whole[-1]
+        assert len(on_purpose) == n_skills
     matched = {
         cell for cell in cells(first_look.plan("full")) if "mode=matched" in cell.task and "shuffled" not in cell.task
     }
