@@ -2,7 +2,7 @@
 
 from rankscope.rank.calibration import Totals, totals
 from rankscope.rank.records import CalibrationRow, ClaimCard, SkillFindings, StudyFindings
-from rankscope.studies.calibration_criteria import overlaps, relabel_rows, set_words
+from rankscope.studies.calibration_criteria import overlaps, relabel_rows, relabel_words
 
 
 def first_look_answer(
@@ -116,11 +116,10 @@ def _relabel_sentences(findings: StudyFindings) -> tuple[str, ...]:
     rows = relabel_rows(findings.skills)
     if len(rows) < 2:
         return ()
-    told = ", ".join(f"{set_words(row)} at {row['rank']}" for row in rows)
     not_shown = "".join(
         f" Between {below} and {above} no rise is shown: the sets overlap." for below, above in overlaps(rows)
     )
-    return (f"Answers exchanged by a permutation P: required rank {told} (rank of P - I).{not_shown}",)
+    return (f"Answers exchanged by a permutation P: required rank {relabel_words(rows)} (rank of P - I).{not_shown}",)
 
 
 def _simulated_sentences(findings: StudyFindings) -> tuple[str, ...]:

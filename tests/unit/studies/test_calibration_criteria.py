@@ -85,6 +85,19 @@ def test_a_rise_is_shown_by_sets_that_share_no_rank(ends, shared, verdict) -> No
     assert [found for _, found in verdicts(skills=skills)] == [verdict]
 
 
+def test_the_stricter_share_stands_beside_sets_that_overlap() -> None:
+    fields = {"study": "", "title": "", "answer": (), "base": "", "base_hash": ""}
+    skills = [
+        one.override(required=(*one.required, required(*ends).override(q=0.95)))
+        for one, ends in zip(relabelled((2, 2), (4, 4), (4, 8)), ((2, 2), (4, 4), (8, 8)), strict=True)
+    ]
+    (found,) = criteria(StudyFindings(**fields, skills=skills))
+    assert (found.verdict, found.found) == ("not shown", "2 at 1, 4 at 4, between 4 and 8 at 16")
+    assert found.remark == (
+        "Between 4 and 16 the sets overlap. For 95% of the gain they are 2 at 1, 4 at 4, 8 at 16, which share no rank."
+    )
+
+
 def test_shuffled_labels_say_when_they_could_hardly_have_failed() -> None:
     easy = skill("shuffled", mode="null", ranks=(0, 0), chance=1 / 3, score=0.102)
     fair = skill("shuffled", mode="null", ranks=(0, 0), chance=1 / 3, score=0.4)
