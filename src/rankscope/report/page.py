@@ -26,6 +26,8 @@ from rankscope.report.parts import (
 )
 
 View = Callable[[StudyFindings], tuple[Part, ...]]
+MOST_FLAGS = 3
+"""Flags that forbid no verdict are folded away where they are more."""
 LEDES = {
     "scores": (
         "Each mark is the share of items whose whole output is exactly right, or the negative KL in nats on "
@@ -147,13 +149,17 @@ def section(slug: str, title: str, view: View, findings: StudyFindings, committe
 
 
 def answer(findings: StudyFindings) -> tuple[Part, ...]:
-    """The answer in plain language, key numbers, what was run and how far it can be trusted."""
-    size = Prose(
-        (words.honesty_line(findings), *words.size_lines(findings), *words.all_flags(findings)),
-        "callout",
-        "Size of this run",
-    )
-    return (Prose(findings.answer, "lead"), Tiles(words.key_tiles(findings)), size)
+    """The answer in plain language, key numbers, what was run and how far it can be trusted.
+
+    Flags that forbid a verdict stand in sight; the others are folded away where they are many.
+    """
+    flags = words.all_flags(findings)
+    grave = tuple(flag for flag in flags if "confounded" in flag)
+    folded = tuple(flag for flag in flags if flag not in grave) if len(flags) > len(grave) + MOST_FLAGS else ()
+    shown = tuple(flag for flag in flags if flag not in folded)
+    size = Prose((words.honesty_line(findings), *words.size_lines(findings), *shown), "callout", "Size of this run")
+    more = Details(f"{len(folded)} more flags", (Prose(folded, "list"),))
+    return (Prose(findings.answer, "lead"), Tiles(words.key_tiles(findings)), size, *(more,) * bool(folded))
 
 
 def claims(findings: StudyFindings) -> tuple[Part, ...]:

@@ -23,6 +23,25 @@ def test_sections_stand_in_order(page):
     assert re.findall(r'<section id="(\w+)"', page) == ORDER
 
 
+def test_flags_that_forbid_nothing_are_folded_away_where_they_are_many(made_up):
+    found = made_up.example()
+    grave = "confounded: one lr for all ranks"
+    assert any(grave in skill.flags for skill in found.skills)
+
+    def with_flags(n_flags):
+        first, *others = (one.override(flags=[flag for flag in one.flags if flag == grave]) for one in found.skills)
+        flags = (*first.flags, *(f"trifle {i}" for i in range(n_flags)))
+        return render(found.override(skills=[one.model_dump() for one in (first.override(flags=flags), *others)]))
+
+    few, many = with_flags(3), with_flags(4)
+    assert "more flags" not in few
+    shown, folded = many.split("<summary>4 more flags</summary>")
+    assert "Flagged: trifle 2" in few
+    assert "trifle" not in shown
+    assert all(f"Flagged: trifle {i}" in folded for i in range(4))
+    assert grave in shown
+
+
 def test_a_study_of_rank_1_alone_says_nothing_of_ranks(made_up):
     found = made_up.example()
     alone = [
