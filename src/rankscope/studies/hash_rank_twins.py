@@ -5,6 +5,7 @@ from rankscope.studies.evidence import Evidence
 from rankscope.studies.hash_rank import LEVELS, PLACEMENTS, TWINS
 from rankscope.studies.other_rates import SWAPPED_MODE
 
+PAPER = "arXiv 2412.00029"
 Pair = tuple[SkillFindings, SkillFindings]
 """HashHop and HashChain in one place, or the same task twice."""
 PRIMARY = tuple(PLACEMENTS)
