@@ -10,7 +10,7 @@ from rankscope.stats.interval import Interval
 DASH = "–"
 MODE_ORDER = (
     "matched", "trace", "direct", "reasoning", "difficulty", "planted", "relabel", "one rate", "swapped rate",
-    "control", "null",
+    "longer", "control", "null",
 )  # fmt: skip
 VERDICT_TONES: dict[str, Tone] = {
     "estimated": "good",

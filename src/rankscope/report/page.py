@@ -27,7 +27,7 @@ from rankscope.report.parts import (
 
 View = Callable[[StudyFindings], tuple[Part, ...]]
 MOST_FLAGS = 3
-"""Flags that forbid no verdict are folded away where they are more."""
+"""Flags other than those of untuned learning rates are folded away where they are more."""
 LEDES = {
     "scores": (
         "Each mark is the share of items whose whole output is exactly right, or the negative KL in nats on "
@@ -151,11 +151,12 @@ def section(slug: str, title: str, view: View, findings: StudyFindings, committe
 def answer(findings: StudyFindings) -> tuple[Part, ...]:
     """The answer in plain language, key numbers, what was run and how far it can be trusted.
 
-    Flags that forbid a verdict stand in sight; the others are folded away where they are many.
+    Flags of learning rates that forbid a verdict stand in sight. The others are folded away where they are many: what
+    they do to a verdict, such as `not converged`, the verdict itself says.
     """
     flags = words.all_flags(findings)
-    grave = tuple(flag for flag in flags if "confounded" in flag)
-    folded = tuple(flag for flag in flags if flag not in grave) if len(flags) > len(grave) + MOST_FLAGS else ()
+    others = tuple(flag for flag in flags if "confounded" not in flag)
+    folded = others if len(others) > MOST_FLAGS else ()
     shown = tuple(flag for flag in flags if flag not in folded)
     size = Prose((words.honesty_line(findings), *words.size_lines(findings), *shown), "callout", "Size of this run")
     more = Details(f"{len(folded)} more flags", (Prose(folded, "list"),))

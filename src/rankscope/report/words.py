@@ -44,7 +44,7 @@ ASKS_RECOVERY = "reasoning"
 """The mode of skills that are asked how much of full fine-tuning an adapter recovers, before what rank they need."""
 ASKED_PATH = "asked=path"
 """The knob in a task's name that has each skill write the path it was asked for before its answer."""
-BESIDE = ("null", "control", "planted", "one rate", "swapped rate")
+BESIDE = ("null", "control", "planted", "one rate", "swapped rate", "longer")
 """Modes of skills that are there for what they say of others."""
 MODE_NOTES = {
     "matched": "Matched: both skills first write the same chains, then each what its own query asks for.",
@@ -58,6 +58,7 @@ MODE_NOTES = {
     "difficulty": "Difficulty: base and full fine-tuning alone, to choose levels at which the skills can be compared.",
     "one rate": "One rate: ranks trained once more, all at one learning rate, to see what it says of the rank needed.",
     "swapped rate": "Swapped rate: the largest adapter of each task, trained once more at the other task's rate.",
+    "longer": "Longer: some ranks and dense, trained once more for twice the steps, to see what that does to the need.",
     "null": "Null: labels are shuffled, so there is nothing to learn but the format.",
 }
 

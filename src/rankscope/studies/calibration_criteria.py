@@ -128,9 +128,10 @@ def _of_relabelling(rows: list[dict[str, Any]], stricter: list[dict[str, Any]]) 
     shared = overlaps(rows)
     falls = any((above["high"] or float("inf")) < (below["low"] or 0) for below, above in pairwise(rows))
     remarks = [f"Between {below} and {above} the sets overlap." for below, above in shared]
-    if shared and len(stricter) == len(rows):
-        apart = "overlap too" if overlaps(stricter) else "share no rank"
-        remarks.append(f"For {STRICTER:.0%} of the gain they are {relabel_words(stricter)}, which {apart}.")
+    if shared and [row["verdict"] for row in stricter] == ["estimated"] * len(rows):
+        apart = "" if overlaps(stricter) else ", which share no rank"
+        told = f"For {STRICTER:.0%} of the gain, looked at after this had come out, they are {relabel_words(stricter)}"
+        remarks.append(f"{told}{apart}.")
     yield Criterion(
         asked="required rank rises with the rank of P - I, where answers are exchanged by a permutation P",
         found=relabel_words(rows),

@@ -73,6 +73,11 @@ def doubts(*skills: SkillFindings) -> str | None:
     """What forbids a verdict though the sets allow one: rates that are not tuned, or a failing rank still improving."""
     if confounded := incomparable_words(skills):
         return confounded
+    return unsettled_words(*skills)
+
+
+def unsettled_words(*skills: SkillFindings) -> str | None:
+    """In which skills a failing rank was still improving; None where in none."""
     unsettled = [skill.name for skill in skills if fails_while_improving(skill)]
     return f"in {' and '.join(unsettled)} the largest rank that fails was still improving" if unsettled else None
 

@@ -28,13 +28,12 @@ ONE_RATE, ONE_RATE_PLACE, ONE_RATE_RANKS = 8e-3, "attention", (2, 4, 8)
 """One learning rate for all ranks: the rate, where it is tried, and the ranks that are trained at it. Declared before
 any of those trainings, by the tuning seed: there this rate moves the needs of the two tasks a doubling apart, and rank
 16, which ends their sets, has it anyway in both."""
-SWAPPED_PLACE, ALSO_SWAPPED_PLACE = "c_proj", "attention"
+SWAPPED_PLACE = "c_proj"
 """Where the largest adapter of each task is trained once more at the other task's learning rate, half or twice its own:
-the place whose ratio of functional ranks is largest, and the other one whose rates differ. Each was declared before any
-of its trainings."""
-LONGER, LONGER_PLACE, LONGER_RANKS = 2, "attention", (2, 4)
+the place whose ratio of functional ranks is largest. Declared before any of those trainings."""
+LONGER, LONGER_PLACE, LONGER_RANKS = 2, "attention", (1, 2, 4)
 """A longer budget: times the usual steps, where it is tried, and the ranks that are trained so long, with dense. There
-the sets of both tasks end at these ranks, and dense reaches what full fine-tuning does."""
+dense reaches what full fine-tuning does, and after the usual steps 2 and 4 are the ranks nearest to the bar."""
 
 
 @dataclass(frozen=True)
@@ -96,8 +95,7 @@ def _part(placements: tuple[str, ...], tuned_by: tuple[str, ...], beside: tuple[
 
 LONG, SHORT, DIRECT = _steps(640, 64), _steps(240, 32), _steps(3000, 64)
 EVERY_CONTROL = ("one-hop copy", "same task twice", "shuffled labels")
-BY_ONE_RATE, BY_SWAPPED = "one rate for all ranks", "each task at the other's rate"
-BY_ALSO_SWAPPED, BY_LONGER = f"{BY_SWAPPED}, {ALSO_SWAPPED_PLACE}", "twice the steps"
+BY_ONE_RATE, BY_SWAPPED, BY_LONGER = "one rate for all ranks", "each task at the other's rate", "twice the steps"
 TUNED_ALONE = {
     "tune_c_proj": _part(("c_proj",), ()),
     "tune_all_maps": _part(("all maps",), ()),
@@ -109,7 +107,7 @@ BY_C_PROJ, BY_ALL_MAPS, BY_ATTENTION, BY_ONE_HOP = (f"hash_rank:{name}" for name
 BY_PLACEMENT = (BY_C_PROJ, BY_ALL_MAPS, BY_ATTENTION)
 CONTROLLED = _part(tuple(PLACEMENTS), (*BY_PLACEMENT, BY_ONE_HOP), beside=EVERY_CONTROL)
 AT_OTHER_RATES = replace(CONTROLLED, beside=(*EVERY_CONTROL, BY_ONE_RATE, BY_SWAPPED))
-TRAINED_LONGER = replace(AT_OTHER_RATES, levels=FURTHER, beside=(*AT_OTHER_RATES.beside, BY_ALSO_SWAPPED, BY_LONGER))
+TRAINED_LONGER = replace(AT_OTHER_RATES, levels=FURTHER, beside=(*AT_OTHER_RATES.beside, BY_LONGER))
 STUDIED = {
     "full": TRAINED_LONGER,
     "longer": replace(TRAINED_LONGER, level_ranks=RANKS[-1:]),
@@ -201,12 +199,12 @@ def _at_one_rate(form: Form) -> tuple[SkillPlan, ...]:
     )
 
 
-def _swapped(form: Form, place: str, varies: str) -> tuple[SkillPlan, ...]:
+def _swapped(form: Form) -> tuple[SkillPlan, ...]:
     """The largest adapters of both tasks in one place, each at the rate tuned for the other task."""
-    largest = LoraSpec(rank=max(form.ranks), placement=PLACEMENTS[place])
+    place, largest = SWAPPED_PLACE, LoraSpec(rank=max(form.ranks), placement=PLACEMENTS[SWAPPED_PLACE])
     return tuple(
         twin.override(
-            mode=SWAPPED_MODE, varies=varies, arms=[largest.model_dump()], controls=BUDGETED, descriptive=True
+            mode=SWAPPED_MODE, varies=BY_SWAPPED, arms=[largest.model_dump()], controls=BUDGETED, descriptive=True
         )
         for twin in _twins(form, place, MIDDLES[form.mode], place)
     )
@@ -290,8 +288,7 @@ CONTROL_SKILLS: dict[str, Callable[[Form], tuple[SkillPlan, ...]]] = {
     "same task twice": _again,
     "shuffled labels": _shuffled,
     BY_ONE_RATE: _at_one_rate,
-    BY_SWAPPED: lambda form: _swapped(form, SWAPPED_PLACE, BY_SWAPPED),
-    BY_ALSO_SWAPPED: lambda form: _swapped(form, ALSO_SWAPPED_PLACE, BY_ALSO_SWAPPED),
+    BY_SWAPPED: _swapped,
     BY_LONGER: _longer,
 }
 

@@ -6,6 +6,7 @@ from rankscope.rank.records import CalibrationRow, ClaimCard, OneRateNeed, Requi
 from rankscope.rank.required import set_words
 from rankscope.stats.interval import Interval
 from rankscope.studies.answers import held_words
+from rankscope.studies.claims import unsettled_words
 from rankscope.studies.evidence import STUCK, Evidence
 from rankscope.studies.hash_rank import LEVELS, TWINS
 from rankscope.studies.hash_rank_ratios import Ratio, largest_functional, ratio_of_sets
@@ -24,6 +25,8 @@ UNTOLD = "underpowered"
 """Verdict of a required rank from too few seeds, or that no rank is surely enough for."""
 SHORTCUT_MARGIN = 0.10
 """Direct HashChain counts as learnt when full fine-tuning is surely this far above the best shortcut."""
+Way = tuple[Sequence[RequiredRank], Ratio]
+"""What both tasks need when trained in one way, and the ratio."""
 DIRECT_HOURS = 4
 """Declared for one training of direct mode on two cores; beyond it, claims rest on matched mode."""
 
@@ -90,29 +93,41 @@ def one_rate_words(one_rate: tuple[OneRateNeed, ...], skills: tuple[SkillFinding
         "at rates of their own": [found[name][1].required[0] for name in TWINS],
     }
     place = found["HashHop"][1].name.partition(", ")[2]
-    return (f"One learning rate for all ranks, {place}, required rank: {two_ways_words(ways)}",)
+    both = two_ways_words({way: (needs, need_ratio(needs)) for way, needs in ways.items()})
+    return (f"One learning rate for all ranks, {place}, required rank: {both}",)
 
 
 def longer_words(evidence: Evidence) -> tuple[str, ...]:
-    """What more steps do to the required ranks of both tasks, a line per place where that was tried on both."""
+    """What more steps do to the required ranks of both tasks, a line per place where that was tried on both.
+
+    Left out where one of the four was trained in another precision. No ratio is told where claim 1 would tell none.
+    """
     longer, usual = (pairs_of(evidence, mode) for mode in (LONGER_MODE, "matched"))
     return tuple(
         f"Trained for longer, {place}, required rank: {two_ways_words(dict(map(_after_steps, both)))}"
         for place in longer
-        if place in usual and (both := (longer[place], usual[place]))
+        if place in usual and _of_one_precision(*(both := (longer[place], usual[place])))
     )
 
 
-def _after_steps(pair: Pair) -> tuple[str, list[RequiredRank]]:
+def _after_steps(pair: Pair) -> tuple[str, Way]:
     """`after 640 steps of 64 items`, and what both tasks need then."""
-    return f"after {pair[0].budget.rpartition(', ')[0]}", [one.required[0] for one in pair]
+    needs = [one.required[0] for one in pair]
+    ratio, unsettled = need_ratio(needs), unsettled_words(*pair)
+    told = ratio if ratio.untold or not unsettled else Ratio(untold=unsettled)
+    return f"after {pair[0].budget.rpartition(', ')[0]}", (needs, told)
 
 
-def two_ways_words(ways: dict[str, list[RequiredRank]]) -> str:
+def _of_one_precision(*pairs: Pair) -> bool:
+    return len({skill.precision for pair in pairs for skill in pair}) == 1
+
+
+def two_ways_words(ways: dict[str, Way]) -> str:
     """The sets of both tasks and their ratio, by two ways of training, and whether one turns what the other says."""
-    ratios = {way: need_ratio(needs) for way, needs in ways.items()}
-    told = "; ".join(f"{way} {sets_words(needs)}, a ratio that {_is_words(ratios[way])}" for way, needs in ways.items())
-    turned = {ratio.stand for ratio in ratios.values()} == {"favours", "contradicts"}
+    told = "; ".join(
+        f"{way} {sets_words(needs)}, a ratio that {_is_words(ratio)}" for way, (needs, ratio) in ways.items()
+    )
+    turned = {ratio.stand for _, ratio in ways.values()} == {"favours", "contradicts"}
     return f"{told}. It {'turns' if turned else 'is not shown to turn'} the conclusion round."
 
 
@@ -129,7 +144,7 @@ def equal_rate_uses(evidence: Evidence) -> tuple[str, ...]:
         f"Both tasks at one learning rate, {place}, functional ranks by seed: {'; '.join(equal)}; in place of "
         f"{_uses_words(tuned[place])}."
         for place, equal in told.items()
-        if place in tuned
+        if place in tuned and _of_one_precision(tuned[place])
     )
 
 

@@ -31,7 +31,7 @@ def one_rate_needs(evidence: Evidence, q: float = 0.9) -> tuple[OneRateNeed, ...
         for fixed in evidence.skills
         if fixed.mode == ONE_RATE_MODE and fixed.curve
         for tuned in evidence.skills
-        if tuned.mode != ONE_RATE_MODE and tuned.name == fixed.name and tuned.precision == fixed.precision
+        if tuned.mode not in ON_PURPOSE and tuned.name == fixed.name and tuned.precision == fixed.precision
     ]
     return tuple(
         OneRateNeed(skill=tuned.key, rate=fixed.curve[0].lr, need=need)

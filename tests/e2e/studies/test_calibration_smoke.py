@@ -47,7 +47,7 @@ def test_the_summary_counts_what_the_plan_trains(finished: Path) -> None:
     assert every["judged"] == sum(row["judged"] for row in said["rows"])
     assert every["covered_by_cut"] == sum(row["covered_by_cut"] for row in said["rows"])
     assert said["shuffled"] == ["0 (1 of 1)"]
-    assert [row["rank"] for row in said["relabel"]] == [1]
+    assert [(row["rank"], row["q"]) for row in said["relabel"]] == [(1, 0.9), (1, 0.95)]
     assert {row["n_curves"] for row in said["simulated"]} == {4}
     assert {row["n_cells"] for row in said["estimators"] if row["target"] == "planted"} == {N_ADAPTERS - 1}, (
         "an adapter of rank 1 can not have the rank of a teacher of 2"

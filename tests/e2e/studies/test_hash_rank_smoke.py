@@ -48,7 +48,7 @@ def test_the_smoke_form_goes_from_training_to_claims_and_page(finished: Path) ->
     ]  # fmt: skip
     other_rates = [skill for skill in found.skills if skill.mode in ON_PURPOSE]
     assert [skill.flags[-1] for skill in other_rates] == [ON_PURPOSE[skill.mode] for skill in other_rates]
-    assert len(other_rates) == 8
+    assert len(other_rates) == 6
     controls = {point.control for one in by_name["HashChain, c_proj"].functional for point in one.curve}
     assert "noise" in controls
     assert any("random directions of the trained norm" in sentence for sentence in found.answer)

@@ -23,7 +23,7 @@ def test_sections_stand_in_order(page):
     assert re.findall(r'<section id="(\w+)"', page) == ORDER
 
 
-def test_flags_that_forbid_nothing_are_folded_away_where_they_are_many(made_up):
+def test_flags_other_than_confounded_ones_are_folded_away_where_they_are_many(made_up):
     found = made_up.example()
     grave = "confounded: one lr for all ranks"
     assert any(grave in skill.flags for skill in found.skills)

@@ -1,7 +1,9 @@
 import pytest
 
 from rankscope.report import words
+from rankscope.report.formats import MODE_ORDER
 from rankscope.report.page import render
+from rankscope.studies.other_rates import ON_PURPOSE
 
 
 @pytest.fixture(scope="module")
@@ -83,6 +85,10 @@ def test_a_skill_without_a_required_rank_shows_what_was_recovered(full):
     refused = least.override(ratio=None, refused="full gains nothing")
     tile = words.key_tile(skill.override(required=(), recovery=(refused,)))
     assert (tile.value, tile.badge, tile.title) == ("–", "refused", "full gains nothing")
+
+
+def test_what_is_trained_otherwise_on_purpose_stands_beside_what_is_tested():
+    assert set(ON_PURPOSE) <= set(words.BESIDE) & set(words.MODE_NOTES) & set(MODE_ORDER)
 
 
 def test_flags_name_their_skills_once(full):

@@ -511,26 +511,34 @@ def test_longer_is_the_same_training_but_for_its_steps():
 
 
 @pytest.mark.parametrize(
-    ("hop", "chain", "told"),
+    ("verdict", "improving", "told", "turned"),
     [
-        ({"verdict": "not converged"}, {}, "a ratio that can not be told (HashHop not converged)"),
-        ({}, {}, "HashHop 4 and HashChain 2, a ratio that is 2 [1.5, 2]"),
+        ("estimated", 0, "a ratio that is 2 [1.5, 2]", "turns"),
+        ("not converged", 0, "a ratio that can not be told (HashHop not converged)", "is not shown to turn"),
+        (
+            "estimated",
+            3,
+            "a ratio that can not be told (in HashHop, attention the largest rank that",
+            "is not shown to turn",
+        ),
     ],
 )
-def test_what_more_steps_do_stands_beside_the_usual_ones(hop, chain, told):
+def test_what_more_steps_do_stands_beside_the_usual_ones(verdict, improving, told, turned):
+    """{4} over {2} after twice the steps, {4} over {4} after the usual ones: 3/2 to 2 in place of 3/4 to 4/3."""
     usual = twins({}, {}, places=("attention",))
+    curve = (point("rank 2", 0.8, 2).override(not_converged_seeds=improving), *usual[0].curve)
     longer = [
-        skill(f"{name}, attention", "longer", budget="1,280 steps of 64 items, each seen once",
-              required=(required(rank, rank, **how),))
-        for name, rank, how in (("HashHop", 4, hop), ("HashChain", 2, chain))
-    ]  # fmt: skip
+        skill(f"{name}, attention", "longer", budget="1,280 steps of 64 items, each seen once", need=need, curve=curve)
+        for name, need in (("HashHop", required(4, 4, verdict)), ("HashChain", required(2, 2)))
+    ]
     (line,) = (line for line in hash_rank_answer((*usual, *longer), (), ()) if line.startswith("Trained for longer"))
-    assert line.startswith("Trained for longer, attention, required rank: after 1,280 steps of 64 items HashHop")
+    assert line.startswith("Trained for longer, attention, required rank: after 1,280 steps of 64 items HashHop 4 and")
     assert told in line
-    assert line.endswith(
-        "It turns the conclusion round." if not hop else "It is not shown to turn the conclusion round."
-    )
-    assert not any("Trained for longer" in line for line in hash_rank_answer(tuple(usual), (), ()))
+    assert "after 640 steps of 64 items HashHop 4 and HashChain 4, a ratio that is 1 [0.75, 1.33]" in line
+    assert line.endswith(f"It {turned} the conclusion round.")
+    other = [one.override(precision="bf16") for one in longer]
+    for skills in (usual, (*usual, *other)):
+        assert not any("Trained for longer" in line for line in hash_rank_answer(tuple(skills), (), ()))
 
 
 def test_a_task_at_the_rate_of_the_other_is_compared_with_that_one():
@@ -613,7 +621,7 @@ def test_the_middle_level_on_all_maps_is_part_of_the_full_form_and_of_first_look
     whole = [{*plan.skills} for plan in plans]
     assert all(part < next_one for part, next_one in itertools.pairwise(whole[:-1]))
     assert whole[grown.index("controls")] < whole[-1]
-    for form, n_skills in (("rates", 4), ("longer", 8)):
+    for form, n_skills in (("rates", 4), ("longer", 6)):
         on_purpose = {skill for skill in plans[grown.index(form)].skills if skill.mode in ON_PURPOSE}
         assert on_purpose < whole[-1]
         assert len(on_purpose) == n_skills

@@ -7,7 +7,7 @@ import numpy as np
 from rankscope.rank.records import CurvePoint, SkillFindings
 from rankscope.stats.interval import Interval
 from rankscope.studies.evidence import Evidence
-from rankscope.studies.other_rates import ONE_RATE_MODE, one_rate_needs
+from rankscope.studies.other_rates import LONGER_MODE, ONE_RATE_MODE, one_rate_needs
 
 GAINS = {
     "matched/A": {"rank 2": 0.95, "rank 4": 0.95, "rank 16": 0.96, "dense": 1.0},
@@ -62,5 +62,7 @@ def test_a_dense_that_still_improved_is_told_and_one_that_is_missing_leaves_noth
     assert one_rate_needs(evidence(skill("matched"))) == ()
     gone = skill(ONE_RATE_MODE).override(curve=())
     assert one_rate_needs(evidence(skill("matched"), gone)) == (), "every arm diverged"
+    longer = skill("matched").override(mode=LONGER_MODE)
+    assert len(one_rate_needs(evidence(skill("matched"), longer, skill(ONE_RATE_MODE)))) == 1, "not what is beside"
     other = skill(ONE_RATE_MODE).override(precision="bf16")
     assert one_rate_needs(evidence(skill("matched"), other)) == (), "precisions are not mixed"
