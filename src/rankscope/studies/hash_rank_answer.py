@@ -37,7 +37,7 @@ def hash_rank_answer(
     calibration: tuple[CalibrationRow, ...],
     one_rate: tuple[OneRateNeed, ...] = (),
 ) -> tuple[str, ...]:
-    """The claims, both tasks in every placement, levels that do not qualify, other rates and budgets, the controls.
+    """The claims, both tasks in every placement, further levels, other rates and budgets, the controls.
 
     Of the pilot, its choice.
     """
@@ -51,6 +51,7 @@ def hash_rank_answer(
         *(f"{place}: {_pair_words(pair)}" for place, pair in pairs.items() if place in PRIMARY),
         *(f"The level {place} is left out of the claims: {why}." for place, pair in pairs.items()
           if (why := unmatched(pair))),
+        *further_levels_words(pairs),
         *equal_rate_uses(evidence),
         *one_rate_words(one_rate, skills),
         *longer_words(evidence),
@@ -79,6 +80,17 @@ def _not_again(skill: SkillFindings, arm: str, _: float) -> Interval:
 
 def _pair_words(pair: Pair) -> str:
     return " ".join(f"{skill.name.partition(',')[0]}: {skill.required[0].sentence}" for skill in pair)
+
+
+def further_levels_words(pairs: dict[str, Pair]) -> tuple[str, ...]:
+    """Functional ranks of the largest adapters at the further levels that qualify; empty where none was trained."""
+    told = [
+        f"{place} {' and '.join(f'{found.median:g}' for found in uses if found)}"
+        for place, pair in pairs.items()
+        if place not in PRIMARY and not unmatched(pair) and all(uses := [largest_functional(one) for one in pair])
+    ]
+    line = f"Further levels of difficulty, functional rank of {' and '.join(TWINS)} (medians): {', '.join(told)}."
+    return (line,) * bool(told)
 
 
 def one_rate_words(one_rate: tuple[OneRateNeed, ...], skills: tuple[SkillFindings, ...]) -> tuple[str, ...]:

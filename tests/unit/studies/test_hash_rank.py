@@ -435,6 +435,17 @@ def test_the_pilot_says_which_levels_qualify():
     assert cards(skills) == ()
 
 
+def test_further_levels_that_qualify_are_named_with_what_their_adapters_use():
+    levels = twins({"uses": (20, 32, 24, 28, 28)}, {"uses": (28, 24, 28, 24, 24)}, ("3 hops", "3 chains"))
+    easy = twins({"base_score": 0.5}, {"base_score": 0.5}, ("1 hop",))
+    answer = hash_rank_answer((*twins({}, {}), *easy, *levels), (), ())
+    assert (
+        "Further levels of difficulty, functional rank of HashHop and HashChain (medians): 3 hops 28 and 24, 3 chains "
+        "28 and 24."
+    ) in answer
+    assert not any(line.startswith("Further levels") for line in hash_rank_answer(tuple(twins({}, {})), (), ()))
+
+
 def test_twins_differ_in_the_question_alone_and_share_their_maps():
     base = load_base("tiny-gpt2")
     for form in ("full", "all_maps", "direct", "quick"):
