@@ -36,7 +36,7 @@ def _no_contrasts(_terms: Sequence[Term], _score: str) -> np.ndarray:
     raise AssertionError("This study's claims are not about contrasts of gains.")
 
 
-def _no_draws(_skill: SkillFindings, _control: Control) -> np.ndarray:
+def _no_draws(_skill: SkillFindings, _control: Control, _q: float) -> np.ndarray:
     raise AssertionError("This study's claims are not about functional ranks.")
 
 
@@ -64,9 +64,9 @@ class Evidence:
     no adapter was read for it."""
     roles_judged: Callable[[SkillFindings, str, str], str] = _no_names
     """(skill, arm, question about roles) -> the roles that counted, with commas."""
-    functional_SD: Callable[[SkillFindings, Control], np.ndarray] = _no_draws
-    """(skill, `energy` or `global`) -> functional rank of its largest adapter per seed and draw of its items, by such
-    cuts; skills scored on the same items are drawn alike."""
+    functional_SD: Callable[[SkillFindings, Control, float], np.ndarray] = _no_draws
+    """(skill, `energy` or `global`, share of the gain) -> functional rank of its largest adapter per seed and draw of
+    its items, by such cuts; skills scored on the same items are drawn alike."""
 
     def contrast_at(self, terms: Sequence[Term], level: float, score: str = PRIMARY) -> Interval:
         """The mean contrast, seeds and items crossed."""

@@ -295,14 +295,14 @@ def evidence_of(
         return str(named[0][0]) if named and named[0] else ""
 
     @functools.cache
-    def drawn(key: str, control: Control) -> np.ndarray:
+    def drawn(key: str, control: Control, q: float) -> np.ndarray:
         skill, scores = alive(key)
         wanted: set[Control] = {"energy", control}
         curves, reference_N = _curves_and_reference(skill, max(skill.functional), tables[key], scores, wanted)
-        return drawn_functional_ranks(curves[control], reference_N, SHARES[0])
+        return drawn_functional_ranks(curves[control], reference_N, q)
 
-    def functional_SD(one: SkillFindings, control: Control) -> np.ndarray:
-        return drawn(one.key, control)
+    def functional_SD(one: SkillFindings, control: Control, q: float) -> np.ndarray:
+        return drawn(one.key, control, q)
 
     return Evidence(found, required_at, gain_at, contrast_SN, role_values_SN, roles_judged, functional_SD)
 

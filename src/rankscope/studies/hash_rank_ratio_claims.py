@@ -25,6 +25,7 @@ from rankscope.studies.hash_rank_limits import card_limits
 from rankscope.studies.hash_rank_power import ratio_power
 from rankscope.studies.hash_rank_ratios import (
     COUNT,
+    Cut,
     Measure,
     Ratio,
     count_ratio,
@@ -119,7 +120,9 @@ def ratio_card(claim: RatioClaim, evidence: Evidence, mode: str, command: str) -
     n_seeds = min(skill.n_seeds for pair in pairs.values() for skill in pair)
     repeat = f" The same task twice, all maps: {twice.words}." if twice else ""
     if claim.measure is functional_ratio:
-        repeat += shared_budget_words(evidence, pairs) + equal_rate_words(evidence)
+        for how, cut in OTHER_CUTS.items():
+            repeat += other_cut_words(evidence, pairs, how, cut)
+        repeat += equal_rate_words(evidence)
     exceeds = " It surely exceeds 1." if primary and (ratios[primary].low or 0) > 1 else ""
     because = f"{_decider(primary)}{exceeds} Ratios by condition: {told}.{repeat}"
     doubt = repeat_doubt(twice, verdict)
@@ -161,16 +164,20 @@ def same_task_twice(measure: Measure, evidence: Evidence) -> Ratio | None:
     return Ratio(untold=why) if why else measure(evidence, pair, LEVEL)
 
 
-def shared_budget_words(evidence: Evidence, pairs: dict[str, Pair]) -> str:
-    """Ratios of functional ranks when sites share one budget, beside the claim, which asks for the same k in each.
+OTHER_CUTS = {
+    "With one budget shared among the sites by singular value": Cut(control="global"),
+    "For 95 % of the gain": Cut(q=0.95),
+}
+"""How else adapters are cut, beside the claim, which asks for 90 % of the gain and the same k at every site."""
 
-    Empty where no condition was cut that way.
-    """
-    measure = partial(functional_ratio, control="global")
+
+def other_cut_words(evidence: Evidence, pairs: dict[str, Pair], how: str, cut: Cut) -> str:
+    """Ratios of functional ranks by another cut than the claim's; empty where no condition was cut that way."""
+    measure = partial(functional_ratio, cut=cut)
     ratios, twice = ratios_at(measure, evidence, pairs, LEVEL), same_task_twice(measure, evidence)
     ratios |= {"the same task twice": twice} if twice else {}
     told = "; ".join(f"{name} {ratio.words}" for name, ratio in ratios.items() if not ratio.untold)
-    return f" With one budget shared among the sites by singular value, which decides nothing: {told}." if told else ""
+    return f" {how}, which decides nothing: {told}." if told else ""
 
 
 def equal_rate_words(evidence: Evidence) -> str:

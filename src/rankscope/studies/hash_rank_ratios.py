@@ -73,30 +73,43 @@ def ratio_of_sets(planning: RequiredRank, reasoning: RequiredRank) -> Ratio:
     return Ratio(found.low, found.high, found.estimate)
 
 
-def functional_ratio(evidence: Evidence, pair: Pair, level: float, control: Control = "energy") -> Ratio:
-    """Of the functional ranks at q = 0.9 of the largest adapters, paired by seed.
+@dataclass(frozen=True)
+class Cut:
+    """How an adapter is cut to find its functional rank."""
 
-    A functional rank is the smallest of the budgets tried: the need lies above the budget before it. `global` shares
-    one budget among all sites instead of giving each the same.
+    control: Control = "energy"
+    """`energy`: every site the same budget. `global`: one budget shared among them."""
+    q: float = 0.9
+    """Share of the gain that must be kept."""
+
+
+USUAL_CUT = Cut()
+"""The one that claims are judged by."""
+
+
+def functional_ratio(evidence: Evidence, pair: Pair, level: float, cut: Cut = USUAL_CUT) -> Ratio:
+    """Of the functional ranks of the largest adapters, paired by seed.
+
+    A functional rank is the smallest of the budgets tried: the need lies above the budget before it.
     """
-    found = [largest_functional(skill) for skill in pair]
+    found = [largest_functional(skill, cut.q) for skill in pair]
     if any(one is None or one.no_gain or 0 in one.by_seed for one in found):
         return Ratio(untold="an adapter without a gain")
     if len(arms := {one.arm for one in found if one}) > 1:
         return Ratio(untold=f"the largest adapters left are {' and '.join(sorted(arms))}")
-    if not all(_uses(one, control) for one in found if one):
-        return Ratio(untold=f"no {control} budget was tried")
-    if unpaired := _unpaired([_uses(one, control) for one in found if one]):
+    if not all(_uses(one, cut) for one in found if one):
+        return Ratio(untold=f"no {cut.control} budget was tried")
+    if unpaired := _unpaired([_uses(one, cut) for one in found if one]):
         return Ratio(untold=unpaired)
-    item_var = functional_item_variance(evidence, pair, control)
+    item_var = functional_item_variance(evidence, pair, cut)
     if item_var is None:
         return Ratio(untold="an adapter without a gain on some draws of items")
-    return seed_ratio(*functional_ends(pair, control), level, item_var)
+    return seed_ratio(*functional_ends(pair, cut), level, item_var)
 
 
-def functional_item_variance(evidence: Evidence, pair: Pair, control: Control = "energy") -> float | None:
+def functional_item_variance(evidence: Evidence, pair: Pair, cut: Cut = USUAL_CUT) -> float | None:
     """Variance of the mean logarithm of the ratio that more seeds would not shrink; None where a draw has no gain."""
-    drawn_2SD = [evidence.functional_SD(skill, control) for skill in pair]
+    drawn_2SD = [evidence.functional_SD(skill, cut.control, cut.q) for skill in pair]
     if any((drawn_SD == 0).any() for drawn_SD in drawn_2SD):
         return None
     log_SD = np.log(drawn_2SD[0]) - np.log(drawn_2SD[1])
@@ -109,10 +122,9 @@ def _unpaired(by_seed: Sequence[Sequence[float]]) -> str:
     return "" if len(set(counts)) == 1 else f"measured over {counts[0]} and {counts[1]} seeds"
 
 
-def functional_ends(pair: Pair, control: Control = "energy") -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def functional_ends(pair: Pair, cut: Cut = USUAL_CUT) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Per seed the lowest and highest ratio of functional ranks that the budgets tried leave open, and that seen."""
-    found = (largest_functional(skill) for skill in pair)
-    (above, most), (above_other, most_other) = (_needs(one, control) for one in found if one is not None)
+    (above, most), (above_other, most_other) = (_needs(skill, cut) for skill in pair)
     with np.errstate(divide="ignore"):
         return above / most_other, most / above_other, most / most_other
 
@@ -173,20 +185,27 @@ def hidden_spread(low_S: np.ndarray, high_S: np.ndarray) -> float:
     return float(np.mean(np.where(np.isfinite(range_S), range_S, 0.0))) / 12**0.5
 
 
-def largest_functional(skill: SkillFindings) -> FunctionalRank | None:
-    found = [one for one in skill.functional if one.q == 0.9]
+def largest_functional(skill: SkillFindings, q: float = USUAL_CUT.q) -> FunctionalRank | None:
+    """Functional rank of the skill's largest adapter, by the share of its gain that must be kept."""
+    found = [one for one in skill.functional if one.q == q]
     ranks = {point.arm: point.rank or 0 for point in skill.curve}
     return max(found, key=lambda one: ranks[one.arm], default=None)
 
 
-def _uses(found: FunctionalRank, control: Control) -> tuple[float, ...]:
+def _uses(found: FunctionalRank, cut: Cut) -> tuple[float, ...]:
     """Functional rank by seed, by cuts that give every site the same budget, or share one."""
-    return found.global_by_seed if control == "global" else found.by_seed
+    return found.global_by_seed if cut.control == "global" else found.by_seed
 
 
-def _needs(found: FunctionalRank, control: Control) -> tuple[np.ndarray, np.ndarray]:
-    """Per seed the budget tried just before the functional rank (the need lies above it), and that rank itself."""
-    tried, uses = sorted({point.k for point in found.curve if point.control == control}), _uses(found, control)
+def _needs(skill: SkillFindings, cut: Cut) -> tuple[np.ndarray, np.ndarray]:
+    """Per seed the budget tried just before the functional rank (the need lies above it), and that rank itself.
+
+    Both shares of the gain are read off one curve, which stands with the first.
+    """
+    found, with_curve = largest_functional(skill, cut.q), largest_functional(skill)
+    assert found is not None
+    assert with_curve is not None
+    tried, uses = sorted({point.k for point in with_curve.curve if point.control == cut.control}), _uses(found, cut)
     before = [max((k for k in tried if k < rank), default=0.0) for rank in uses]
     return np.array(before), np.array(uses, dtype=float)
 

@@ -123,10 +123,10 @@ def cards(skills, level: float = 1.0, by_items: float = 0.0):
         by_seed = next(point.gain.by_seed for point in one.curve if point.arm == arm)
         return np.tile(np.array(by_seed)[:, None], 9)
 
-    def functional_SD(one: SkillFindings, control: Control) -> np.ndarray:
+    def functional_SD(one: SkillFindings, control: Control, q: float) -> np.ndarray:
         """Seeds as they are told, times what a draw of items does to all of them."""
         drawn_D = np.exp(by_items * np.array([-1.0, 1.0]) * one.name.startswith("HashHop"))
-        found = one.functional[0]
+        found = next(found for found in one.functional if found.q == q)
         return np.array(found.global_by_seed if control == "global" else found.by_seed)[:, None] * drawn_D
 
     evidence = Evidence(tuple(skills), required_at, gain_at, contrast_SN, functional_SD=functional_SD)
@@ -201,6 +201,22 @@ def test_a_budget_shared_among_sites_is_told_beside_the_claim_and_decides_nothin
     assert begins in told.because
     assert "all maps" not in told.because.partition(begins)[2], "it was not cut that way"
     assert "shared among" not in plain.because + cards(skills)[COUNT].because
+
+
+def test_the_stricter_share_of_the_gain_is_told_beside_the_claim_and_decides_nothing():
+    """40 over 10 for 95 %, read off the curve that stands with 90 %: above 39 over 10, at most 40 over 9."""
+
+    def both(by_seed: tuple[int, ...]) -> tuple[FunctionalRank, ...]:
+        return functional((16,) * 5), functional(by_seed).override(q=0.95, curve=())
+
+    hop, chain = ({"functional": both((k,) * 5)} for k in (40, 10))
+    skills = [*twins(hop, chain, ("c_proj",)), *twins({}, {}, ("all maps", "attention")), null(), repeat()]
+    plain, told = (cards(one)[FUNCTIONAL] for one in ([*twins({}, {}), null(), repeat()], skills))
+    assert told.verdict == plain.verdict == "refuted"
+    begins = "For 95 % of the gain, which decides nothing: c_proj 4 [3.72, 4.66]"
+    assert begins in told.because
+    assert "all maps" not in told.because.partition(begins)[2], "it was not read for that share"
+    assert "For 95 %" not in plain.because + cards(skills)[COUNT].because
 
 
 def test_levels_with_one_rank_say_nothing_of_required_rank():
