@@ -7,6 +7,7 @@ from typing import Any, Literal
 from rankscope.rank.calibration import Totals, totals
 from rankscope.rank.records import CalibrationRow, Criterion, SkillFindings, StudyFindings
 from rankscope.rank.required import set_words
+from rankscope.studies.evidence import resolution_words
 from rankscope.tasks.catalog import load_task
 from rankscope.tasks.relabel import RelabelTask
 
@@ -26,7 +27,7 @@ def criteria(findings: StudyFindings) -> tuple[Criterion, ...]:
         *_of_sets(rows, totals(rows)),
         *_of_functional_ranks(totals(rows)),
         *(_of_shuffled(skill) for skill in findings.skills if skill.mode == "null" and skill.functional),
-        *_of_relabelling(relabel_rows(findings.skills), relabel_rows(findings.skills, STRICTER)),
+        *_of_relabelling(findings.skills),
         *_of_simulations(findings),
         *_of_what_was_tried(rows),
     )
@@ -121,13 +122,15 @@ def _of_shuffled(skill: SkillFindings) -> Criterion:
     )
 
 
-def _of_relabelling(rows: list[dict[str, Any]], stricter: list[dict[str, Any]]) -> Iterator[Criterion]:
-    """By the primary share; where sets overlap there, what the stricter share shows is said beside it."""
+def _of_relabelling(skills: Sequence[SkillFindings]) -> Iterator[Criterion]:
+    """By the primary share; where sets overlap there, what seeds could see and the stricter share stand beside it."""
+    rows, stricter = relabel_rows(skills), relabel_rows(skills, STRICTER)
     if len(rows) < 2:
         return
     shared = overlaps(rows)
     falls = any((above["high"] or float("inf")) < (below["low"] or 0) for below, above in pairwise(rows))
     remarks = [f"Between {below} and {above} the sets overlap." for below, above in shared]
+    remarks += _undecided_words(skills) if shared else []
     if shared and [row["verdict"] for row in stricter] == ["estimated"] * len(rows):
         apart = "" if overlaps(stricter) else ", which share no rank"
         told = f"For {STRICTER:.0%} of the gain, looked at after this had come out, they are {relabel_words(stricter)}"
@@ -138,6 +141,16 @@ def _of_relabelling(rows: list[dict[str, Any]], stricter: list[dict[str, Any]]) 
         verdict="unmet" if falls else "not shown" if shared else "met",
         remark=" ".join(remarks),
     )
+
+
+def _undecided_words(skills: Iterable[SkillFindings]) -> list[str]:
+    """What the seeds could see of every rank that they left undecided on relabelled answers."""
+    return [
+        f"On rank {rank} for {skill.name}: {resolution_words(found, 100, 'points')}"
+        for skill in skills
+        if isinstance(load_task(skill.task), RelabelTask) and skill.required
+        for rank, found in skill.required[0].resolution.items()
+    ]
 
 
 def _of_simulations(findings: StudyFindings) -> Iterator[Criterion]:
