@@ -1,4 +1,4 @@
-"""Claims of hash_rank and the rules that judge them, declared before the results; later changes: docs/hash_rank.md.
+"""Claims of hash_rank and the rules that judge them, declared before the results; what was known: docs/hash_rank.md.
 
 A rule reads conditions: the three placements at the middle level, in the declared order of PRIMARY, and the further
 levels of difficulty. Claims 1 to 3, on ratios of ranks: hash_rank_ratio_claims.py. Here are the other three, and the
