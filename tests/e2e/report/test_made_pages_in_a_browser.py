@@ -35,6 +35,9 @@ def waits_to_be_killed(*_):
 look._find_roles = waits_to_be_killed
 main()
 """
+KEPT = sorted((Path(__file__).parents[3] / "docs" / "results").glob("**/report.html"))
+STICKING_OUT = """[...document.querySelectorAll('main p, main li, main dd')]
+.filter((one) => one.clientWidth && one.scrollWidth > one.clientWidth + 1).length"""
 CHOSEN = "document.getElementById('chosen').textContent"
 
 
@@ -67,6 +70,15 @@ def check_quiet(tab, page):
     assert tab.console == []
     assert {one.split("#")[0] for one in tab.requests} == {page.as_uri()}
     assert tab.run("document.documentElement.scrollWidth - innerWidth") <= 0
+
+
+@pytest.mark.parametrize("page", KEPT, ids=lambda page: page.parent.name)
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_pages_that_are_kept(page, width, tab):
+    """No line of a box, card or list sticks out of it, as a long name of a task may."""
+    opened(tab, page, width)
+    assert tab.run(STICKING_OUT) == 0
+    check_quiet(tab, page)
 
 
 def test_the_page_of_ablate_on_a_desktop_and_a_phone(rankscope, asked, tab, tmp_path):
