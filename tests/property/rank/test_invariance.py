@@ -9,7 +9,7 @@ from tiny_models import tiny_model
 from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.evals.teacher_forced import score_variants
 from rankscope.lm.sites import linear_sites
-from rankscope.spectra.low_rank_svd import singular_values
+from rankscope.spectra.low_rank_svd import singular_values, weighted_singular_values
 from rankscope.tasks.encoded import EncodedItems
 
 RANK = 4
@@ -25,6 +25,12 @@ def mixing(rng: torch.Generator, condition: float) -> torch.Tensor:
 
 def rewritten(weights: AdapterWeights, Q: torch.Tensor) -> AdapterWeights:
     return AdapterWeights({s: Factors(Q @ f.A_RI, f.B_OR @ torch.linalg.inv(Q), f.s) for s, f in weights.items()})
+
+
+def weighted(factors: Factors, inputs_NI: torch.Tensor) -> torch.Tensor:
+    """Singular values weighted by the second moment of the inputs."""
+    state_NR = inputs_NI @ factors.A_RI.T
+    return weighted_singular_values(factors.B_OR, factors.s, state_NR.T @ state_NR / len(state_NR))
 
 
 def some_items(rng: np.random.Generator) -> EncodedItems:
@@ -53,6 +59,9 @@ def test_spectra_nats_and_predictions_do_not_see_how_factors_are_written(seed: i
     for site, factors in weights.items():
         plain = singular_values(factors.A_RI, factors.B_OR, factors.s)
         again = singular_values(other[site].A_RI, other[site].B_OR, other[site].s)
+        torch.testing.assert_close(again, plain, rtol=1e-6, atol=0)
+        inputs_NI = torch.randn(3 * factors.A_RI.shape[1], factors.A_RI.shape[1], generator=rng, dtype=torch.float64)
+        plain, again = (weighted(one, inputs_NI) for one in (factors, other[site]))
         torch.testing.assert_close(again, plain, rtol=1e-6, atol=0)
     one, two = score_variants(model, [weights, other], some_items(np.random.default_rng(seed)))
     np.testing.assert_allclose(two["nats"], one["nats"], rtol=1e-6)
