@@ -21,7 +21,7 @@ from rankscope.rank.records import CONTROLS, Control
 from rankscope.rank.required import reference_scores
 from rankscope.stats.interval import Interval
 from rankscope.stats.over_items import difference_over_items
-from rankscope.studies.findings import SHARES
+from rankscope.studies.evidence import SHARES
 from rankscope.studies.held_out import HeldOut
 
 Tell = Callable[[int, int], None]

@@ -7,14 +7,12 @@ from typing import Any, Literal
 from rankscope.rank.calibration import Totals, totals
 from rankscope.rank.records import CalibrationRow, Criterion, SkillFindings, StudyFindings
 from rankscope.rank.required import set_words
-from rankscope.studies.evidence import resolution_words
+from rankscope.studies.evidence import SHARES, resolution_words
 from rankscope.tasks.catalog import load_task
 from rankscope.tasks.relabel import RelabelTask
 
 PROMISED, LEVEL = 0.95, 0.05
 """Of sets, the rate at which they hold the truth; of tests, the rate at which they reject a true null."""
-STRICTER = 0.95
-"""The other share of dense's gain that every required rank is stated for; 0.9 is the primary one."""
 WIDEST = 1.0
 """Doublings that the median set may span."""
 Verdict = Literal["met", "exceeded", "unmet", "not shown"]
@@ -33,15 +31,21 @@ def criteria(findings: StudyFindings) -> tuple[Criterion, ...]:
     )
 
 
-def relabel_rows(skills: Iterable[SkillFindings], q: float = 0.9) -> list[dict[str, Any]]:
+def relabelled(skills: Iterable[SkillFindings]) -> list[tuple[int, SkillFindings]]:
+    """Rank of P - I, and the skill that was relabelled by P, by rising rank."""
+    tasks = [(load_task(skill.task), skill) for skill in skills]
+    found = [(task.relabelling.rank, skill) for task, skill in tasks if isinstance(task, RelabelTask)]
+    return sorted(((rank, skill) for rank, skill in found if skill.required), key=lambda one: one[0])
+
+
+def relabel_rows(skills: Iterable[SkillFindings], q: float = SHARES[0]) -> list[dict[str, Any]]:
     """Rank of P - I beside the required rank that keeps a share q of dense's gain, by rising rank."""
-    rows = []
-    for skill in skills:
-        task, required = load_task(skill.task), next((one for one in skill.required if one.q == q), None)
-        if isinstance(task, RelabelTask) and required:
-            found = {"low": required.low, "high": required.high, "verdict": required.verdict}
-            rows.append({"rank": task.relabelling.rank, "q": q, **found})
-    return sorted(rows, key=lambda row: row["rank"])
+    return [
+        {"rank": rank, "q": q, "low": one.low, "high": one.high, "verdict": one.verdict}
+        for rank, skill in relabelled(skills)
+        for one in skill.required
+        if one.q == q
+    ]
 
 
 def relabel_words(rows: list[dict[str, Any]]) -> str:
@@ -124,7 +128,7 @@ def _of_shuffled(skill: SkillFindings) -> Criterion:
 
 def _of_relabelling(skills: Sequence[SkillFindings]) -> Iterator[Criterion]:
     """By the primary share; where sets overlap there, what seeds could see and the stricter share stand beside it."""
-    rows, stricter = relabel_rows(skills), relabel_rows(skills, STRICTER)
+    rows, stricter = (relabel_rows(skills, q) for q in SHARES)
     if len(rows) < 2:
         return
     shared = overlaps(rows)
@@ -133,7 +137,7 @@ def _of_relabelling(skills: Sequence[SkillFindings]) -> Iterator[Criterion]:
     remarks += _undecided_words(skills) if shared else []
     if shared and [row["verdict"] for row in stricter] == ["estimated"] * len(rows):
         apart = "" if overlaps(stricter) else ", which share no rank"
-        told = f"For {STRICTER:.0%} of the gain, looked at after this had come out, they are {relabel_words(stricter)}"
+        told = f"For {SHARES[1]:.0%} of the gain, looked at after this had come out, they are {relabel_words(stricter)}"
         remarks.append(f"{told}{apart}.")
     yield Criterion(
         asked="required rank rises with the rank of P - I, where answers are exchanged by a permutation P",
@@ -147,8 +151,7 @@ def _undecided_words(skills: Iterable[SkillFindings]) -> list[str]:
     """What the seeds could see of every rank that they left undecided on relabelled answers."""
     return [
         f"On rank {rank} for {skill.name}: {resolution_words(found, 100, 'points')}"
-        for skill in skills
-        if isinstance(load_task(skill.task), RelabelTask) and skill.required
+        for _, skill in relabelled(skills)
         for rank, found in skill.required[0].resolution.items()
     ]
 

@@ -25,7 +25,8 @@ from rankscope.rank.records import CalibrationRow, SkillFindings, StudyFindings
 from rankscope.spectra.estimators import ESTIMATORS, absolute_count, noise_cut_rank
 from rankscope.spectra.low_rank_svd import singular_values
 from rankscope.studies.calibration import NUISANCE_OF_SAMPLES
-from rankscope.studies.calibration_criteria import STRICTER, relabel_rows
+from rankscope.studies.calibration_criteria import relabel_rows
+from rankscope.studies.evidence import SHARES
 from rankscope.studies.findings import SkillTables, estimate_of, whole_seeds
 from rankscope.studies.oracle import BEST, Oracle, Q, exact_task, spec_of
 from rankscope.studies.plan import SkillPlan, StudyPlan
@@ -167,7 +168,7 @@ def write_summary(folder: Path, findings: StudyFindings) -> None:
             "functional": all_rows.n_functional,
         },
         "shuffled": [row.functional_rank for row in findings.calibration if row.planted_k is None],
-        "relabel": [*relabel_rows(findings.skills), *relabel_rows(findings.skills, STRICTER)],
+        "relabel": [row for q in SHARES for row in relabel_rows(findings.skills, q)],
         "simulated": [row.model_dump(mode="json") for row in findings.simulated],
         "nulls": [row.model_dump(mode="json") for row in findings.nulls],
         "estimators": [row.model_dump(mode="json") for row in findings.estimators],

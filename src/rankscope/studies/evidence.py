@@ -24,6 +24,8 @@ ERROR = 0.05
 LEVEL = 1 - ERROR
 MIN_SEEDS = 5
 """Fewer decide nothing."""
+SHARES = (0.9, 0.95)
+"""Shares q of a gain that every rank statement is made at; the first is the primary one."""
 Term = tuple[SkillFindings, str, float]
 """(skill, arm, weight): its gain times the weight."""
 

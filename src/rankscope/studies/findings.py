@@ -31,15 +31,13 @@ from rankscope.spectra.estimators import ESTIMATORS, EmptySpectrum
 from rankscope.spectra.low_rank_svd import singular_values
 from rankscope.stats.crossed import crossed_interval
 from rankscope.stats.interval import Interval
-from rankscope.studies.evidence import PRIMARY, Evidence, Term
+from rankscope.studies.evidence import PRIMARY, SHARES, Evidence, Term
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.tasks.catalog import load_task
 from rankscope.tasks.twins import TwinTask
 from rankscope.train.cell import ArmSpec, LoraSpec
 from rankscope.train.training import FINAL
 
-SHARES = (0.9, 0.95)
-"""Values of q that every rank statement is made at; the first is the primary one."""
 IMPROVING = 0.01
 """A cell that gains more than this over its last fifth has not converged (in nats for planted skills)."""
 _ROUNDING = 1e-9
@@ -295,11 +293,15 @@ def evidence_of(
         return str(named[0][0]) if named and named[0] else ""
 
     @functools.cache
-    def drawn(key: str, control: Control, q: float) -> np.ndarray:
+    def cut(key: str, control: Control) -> tuple[TruncationCurve, np.ndarray]:
         skill, scores = alive(key)
         wanted: set[Control] = {"energy", control}
         curves, reference_N = _curves_and_reference(skill, max(skill.functional), tables[key], scores, wanted)
-        return drawn_functional_ranks(curves[control], reference_N, q)
+        return curves[control], reference_N
+
+    @functools.cache
+    def drawn(key: str, control: Control, q: float) -> np.ndarray:
+        return drawn_functional_ranks(*cut(key, control), q)
 
     def functional_SD(one: SkillFindings, control: Control, q: float) -> np.ndarray:
         return drawn(one.key, control, q)

@@ -13,7 +13,7 @@ from rankscope.studies.hash_rank_ratios import Ratio, largest_functional, ratio_
 from rankscope.studies.hash_rank_twins import (
     PRIMARY,
     Pair,
-    equal_rate_pair,
+    equal_rate_pairs,
     level_words,
     pairs_of,
     repeat_pair,
@@ -115,10 +115,11 @@ def longer_words(evidence: Evidence) -> tuple[str, ...]:
     Left out where one of the four was trained in another precision. No ratio is told where claim 1 would tell none.
     """
     longer, usual = (pairs_of(evidence, mode) for mode in (LONGER_MODE, "matched"))
+    both = {place: (longer[place], usual[place]) for place in longer if place in usual}
     return tuple(
-        f"Trained for longer, {place}, required rank: {two_ways_words(dict(map(_after_steps, both)))}"
-        for place in longer
-        if place in usual and _of_one_precision(*(both := (longer[place], usual[place])))
+        f"Trained for longer, {place}, required rank: {two_ways_words(dict(map(_after_steps, pairs)))}"
+        for place, pairs in both.items()
+        if _of_one_precision(*pairs)
     )
 
 
@@ -146,11 +147,8 @@ def two_ways_words(ways: dict[str, Way]) -> str:
 def equal_rate_uses(evidence: Evidence) -> tuple[str, ...]:
     """Functional ranks where both tasks were trained at one learning rate, beside those at rates of their own."""
     told: dict[str, list[str]] = {}
-    for one in evidence.skills:
-        pair = equal_rate_pair(evidence, one)
-        if pair:
-            place = one.name.partition(", ")[2]
-            told.setdefault(place, []).append(_uses_words(pair))
+    for place, _, pair in equal_rate_pairs(evidence):
+        told.setdefault(place, []).append(_uses_words(pair))
     tuned = pairs_of(evidence, "matched")
     return tuple(
         f"Both tasks at one learning rate, {place}, functional ranks by seed: {'; '.join(equal)}; in place of "

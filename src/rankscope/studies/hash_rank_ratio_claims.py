@@ -15,6 +15,7 @@ from rankscope.studies.evidence import (
     DECIDED,
     LEVEL,
     MIN_SEEDS,
+    SHARES,
     Evidence,
     few_words,
     incomparable_words,
@@ -35,7 +36,7 @@ from rankscope.studies.hash_rank_ratios import (
     required_ratio,
     threshold_counts,
 )
-from rankscope.studies.hash_rank_twins import PAPER, PRIMARY, Pair, equal_rate_pair, pairs_of, repeat_pair, unmatched
+from rankscope.studies.hash_rank_twins import PAPER, PRIMARY, Pair, equal_rate_pairs, pairs_of, repeat_pair, unmatched
 
 RATIO_RULE = (
     "Ratio HashHop over HashChain of the {quantity}, in one mode, at three placements (c_proj as in the paper, all "
@@ -166,7 +167,7 @@ def same_task_twice(measure: Measure, evidence: Evidence) -> Ratio | None:
 
 OTHER_CUTS = {
     "With one budget shared among the sites by singular value": Cut(control="global"),
-    "For 95 % of the gain": Cut(q=0.95),
+    f"For {100 * SHARES[1]:.0f} % of the gain": Cut(q=SHARES[1]),
 }
 """How else adapters are cut, beside the claim, which asks for 90 % of the gain and the same k at every site."""
 
@@ -182,12 +183,10 @@ def other_cut_words(evidence: Evidence, pairs: dict[str, Pair], how: str, cut: C
 
 def equal_rate_words(evidence: Evidence) -> str:
     """Ratios of functional ranks where both tasks were trained at one learning rate; empty where that was not tried."""
-    told = []
-    for one in evidence.skills:
-        pair = equal_rate_pair(evidence, one)
-        if pair:
-            ratio = functional_ratio(evidence, pair, LEVEL)
-            told.append(f"{one.name.partition(', ')[2]} at {one.curve[0].lr:g} {ratio.words}")
+    told = [
+        f"{place} at {rate:g} {functional_ratio(evidence, pair, LEVEL).words}"
+        for place, rate, pair in equal_rate_pairs(evidence)
+    ]
     return f" With both tasks at one learning rate, which decides nothing: {'; '.join(told)}." if told else ""
 
 

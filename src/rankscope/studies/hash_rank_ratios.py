@@ -11,7 +11,7 @@ from rankscope.rank.records import Control, FunctionalRank, RequiredRank, SkillF
 from rankscope.rank.required import rank_ratio
 from rankscope.stats.crossed import item_variance
 from rankscope.studies.claims import PAPER_RANGE, doubts
-from rankscope.studies.evidence import STUCK, Evidence
+from rankscope.studies.evidence import SHARES, STUCK, Evidence
 from rankscope.studies.hash_rank_twins import Pair
 
 COUNT = "N(1e-3)"
@@ -79,7 +79,7 @@ class Cut:
 
     control: Control = "energy"
     """`energy`: every site the same budget. `global`: one budget shared among them."""
-    q: float = 0.9
+    q: float = SHARES[0]
     """Share of the gain that must be kept."""
 
 

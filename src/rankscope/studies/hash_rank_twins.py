@@ -6,6 +6,7 @@ from rankscope.studies.hash_rank import LEVELS, PLACEMENTS, TWINS
 from rankscope.studies.other_rates import SWAPPED_MODE
 
 PAPER = "arXiv 2412.00029"
+"""Whose claims are judged."""
 Pair = tuple[SkillFindings, SkillFindings]
 """HashHop and HashChain in one place, or the same task twice."""
 PRIMARY = tuple(PLACEMENTS)
@@ -28,7 +29,16 @@ def repeat_pair(evidence: Evidence) -> Pair | None:
     return (first, again) if first and again else None
 
 
-def equal_rate_pair(evidence: Evidence, swapped: SkillFindings) -> Pair | None:
+def equal_rate_pairs(evidence: Evidence) -> list[tuple[str, float, Pair]]:
+    """Place, learning rate and both tasks at it, wherever one was trained at the rate tuned for the other."""
+    return [
+        (one.name.partition(", ")[2], one.curve[0].lr, pair)
+        for one in evidence.skills
+        if (pair := _equal_rate_pair(evidence, one))
+    ]
+
+
+def _equal_rate_pair(evidence: Evidence, swapped: SkillFindings) -> Pair | None:
     """A task at the other's learning rate, and the other as it was tuned, so that both have one rate.
 
     None for a skill whose rate was not swapped, and where the other task is missing, had another rate or precision.
