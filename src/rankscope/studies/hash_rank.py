@@ -127,6 +127,10 @@ STUDIED = {
 }  # fmt: skip
 """Down to `all_maps` each holds the trainings and the skills of the one below it, so that its records serve the one
 above (but for the further levels of `longer`, which `full` trains at more ranks)."""
+DIRECT_PILOT = Form(
+    (), PILOT_SEEDS, 1000, 300, DIRECT, ("hash_rank:tune_direct_pilot",), mode="direct", base="small-gpt2"
+)
+"""Whether direct mode is learnt at all, before anyone pays for `direct`."""
 FORMS = {
     **STUDIED,
     "smoke": replace(
@@ -141,8 +145,10 @@ FORMS = {
         level_ranks=(2,),
     ),
     "difficulty": Form((), PILOT_SEEDS, 1000, 300, LONG, (BY_ALL_MAPS,)),
+    "direct_pilot": DIRECT_PILOT,
     **{name: _tuning(form) for name, form in TUNED_ALONE.items()},
     "tune_direct": _tuning(STUDIED["direct"]),
+    "tune_direct_pilot": replace(_tuning(DIRECT_PILOT), n_validation=1000),
     "tune_quick": _tuning(STUDIED["quick"]),
 }
 START_RATES = first_look.START_RATES | {"rank 32": 6e-3, "rank 64": 4e-3}
@@ -261,7 +267,7 @@ def _shuffled(form: Form) -> tuple[SkillPlan, ...]:
 
 
 def _pilot(form: Form) -> tuple[SkillPlan, ...]:
-    """Base and full at every level, on validation items, by which levels are chosen."""
+    """Base and full at every level of a mode, on validation items, by which levels are chosen."""
     return tuple(
         SkillPlan(
             name=f"{name}, {level.name}",
@@ -278,7 +284,7 @@ def _pilot(form: Form) -> tuple[SkillPlan, ...]:
             generate=False,
             descriptive=True,
         )
-        for level in LEVELS
+        for level in (LEVELS if form.mode == "matched" else (MIDDLES[form.mode],))
         for name, question in TWINS.items()
     )
 
@@ -329,8 +335,11 @@ def plan(form: str) -> StudyPlan:
 
 
 def _tuned_key(skill: SkillPlan) -> str:
-    """The tuned skill whose rates this one takes: further levels, the pilot, the repeat and the null take all maps'."""
-    if skill.name == "one-hop copy":
+    """The tuned skill whose rates this one takes: further levels, the pilot, the repeat and the null take all maps'.
+
+    The pilot of direct mode, which is the first to train there, has a tuning of its own.
+    """
+    if skill.name == "one-hop copy" or (skill.mode == "difficulty" and "mode=direct" in skill.task):
         return skill.key
     name, _, place = skill.name.partition(", ")
     if skill.mode == SWAPPED_MODE:

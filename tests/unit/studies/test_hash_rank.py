@@ -451,6 +451,24 @@ def test_the_pilot_says_which_levels_qualify():
     assert cards(skills) == ()
 
 
+@pytest.mark.parametrize(("full", "said"), [(0.55, 2), (0.97, 1)])
+def test_the_pilot_of_direct_mode_says_whether_it_was_learnt(full, said):
+    more = {"task": "hashchain:mode=direct", "curve": (point("full", full),), "shortcuts": {"any end": 0.5}}
+    answer = difficulty_answer(
+        tuple(skill(f"{name}, 2 hops", "difficulty", required=(), **more) for name in ("HashHop", "HashChain"))
+    )
+    assert len(answer) == said
+    assert ("not surely 10 points above its shortcut level" in " ".join(answer)) is (said == 2)
+
+
+def test_the_pilot_of_direct_mode_takes_rates_from_a_tuning_of_its_own():
+    pilot, tuning = hash_rank.plan("direct_pilot"), hash_rank.plan("tune_direct_pilot")
+    assert pilot.tuned_by == (tuning.study,)
+    assert [skill.tuned_as for skill in pilot.skills] == [skill.task for skill in tuning.skills]
+    assert set(pilot.rates) == set(tuning.rates)
+    assert {len(skill.seeds) * len(skill.arms) for skill in pilot.skills} == {2}
+
+
 def test_further_levels_that_qualify_are_named_with_what_their_adapters_use():
     levels = twins({"uses": (20, 32, 24, 28, 28)}, {"uses": (28, 24, 28, 24, 24)}, ("3 hops", "3 chains"))
     easy = twins({"base_score": 0.5}, {"base_score": 0.5}, ("1 hop",))
