@@ -50,8 +50,7 @@ LEVELS = (
     Level("3 hops", "lines=10,chains=2,max_length=6,hops=3"),
     Level("3 chains", "lines=12,chains=3,max_length=5,hops=2"),
 )
-HOPS = (LEVELS[0], LEVELS[2])
-FURTHER = (*HOPS, LEVELS[3])
+FURTHER = (LEVELS[0], *LEVELS[2:])
 MIDDLES = {"matched": LEVELS[1], "direct": Level("2 hops", "lines=10,chains=2,max_length=5,hops=2")}
 """By mode, the level at which placements are compared; direct, which starts on distractors too, has two lines more."""
 
@@ -94,7 +93,6 @@ def _part(placements: tuple[str, ...], tuned_by: tuple[str, ...], beside: tuple[
 
 
 LONG, SHORT, DIRECT = _steps(640, 64), _steps(240, 32), _steps(3000, 64)
-EVERY_CONTROL = ("one-hop copy", "same task twice", "shuffled labels")
 BY_ONE_RATE, BY_SWAPPED, BY_LONGER = "one rate for all ranks", "each task at the other's rate", "twice the steps"
 TUNED_ALONE = {
     "tune_c_proj": _part(("c_proj",), ()),
@@ -105,19 +103,15 @@ TUNED_ALONE = {
 """Tuning runs that the forms of one budget share: a placement each, and the control that has rates of its own."""
 BY_C_PROJ, BY_ALL_MAPS, BY_ATTENTION, BY_ONE_HOP = (f"hash_rank:{name}" for name in TUNED_ALONE)
 BY_PLACEMENT = (BY_C_PROJ, BY_ALL_MAPS, BY_ATTENTION)
-CONTROLLED = _part(tuple(PLACEMENTS), (*BY_PLACEMENT, BY_ONE_HOP), beside=EVERY_CONTROL)
-AT_OTHER_RATES = replace(CONTROLLED, beside=(*EVERY_CONTROL, BY_ONE_RATE, BY_SWAPPED))
-TRAINED_LONGER = replace(AT_OTHER_RATES, levels=FURTHER, beside=(*AT_OTHER_RATES.beside, BY_LONGER))
+EVERYTHING = replace(
+    _part(tuple(PLACEMENTS), (*BY_PLACEMENT, BY_ONE_HOP)),
+    levels=FURTHER,
+    beside=("one-hop copy", "same task twice", "shuffled labels", BY_ONE_RATE, BY_SWAPPED, BY_LONGER),
+)
 STUDIED = {
-    "full": TRAINED_LONGER,
-    "longer": replace(TRAINED_LONGER, level_ranks=RANKS[-1:]),
-    "levels": replace(AT_OTHER_RATES, levels=FURTHER, level_ranks=RANKS[-1:]),
-    "rates": replace(AT_OTHER_RATES, levels=HOPS, level_ranks=RANKS[-1:]),
-    "hops": replace(CONTROLLED, levels=HOPS, level_ranks=RANKS[-1:]),
-    "controls": CONTROLLED,
-    "twice": _part(tuple(PLACEMENTS), BY_PLACEMENT, beside=("same task twice", "shuffled labels")),
+    "full": EVERYTHING,
+    "core": replace(EVERYTHING, level_ranks=RANKS[-1:]),
     "placements": _part(tuple(PLACEMENTS), BY_PLACEMENT, beside=("shuffled labels",)),
-    "c_proj": _part(("c_proj", "all maps"), (BY_C_PROJ, BY_ALL_MAPS), beside=("shuffled labels",)),
     "all_maps": _part(("all maps",), (BY_ALL_MAPS,), beside=("shuffled labels",)),
     "direct": Form(
         RANKS, SEEDS, 500, 1000, DIRECT, ("hash_rank:tune_direct",),
@@ -126,7 +120,7 @@ STUDIED = {
     "quick": Form((1, 8, 64), (11,), 300, 300, SHORT, ("hash_rank:tune_quick",)),
 }  # fmt: skip
 """Down to `all_maps` each holds the trainings and the skills of the one below it, so that its records serve the one
-above (but for the further levels of `longer`, which `full` trains at more ranks)."""
+above (but for the further levels of `core`, which `full` trains at more ranks)."""
 DIRECT_PILOT = Form(
     (), PILOT_SEEDS, 1000, 300, DIRECT, ("hash_rank:tune_direct_pilot",), mode="direct", base="small-gpt2"
 )
@@ -134,7 +128,7 @@ DIRECT_PILOT = Form(
 FORMS = {
     **STUDIED,
     "smoke": replace(
-        TRAINED_LONGER,
+        EVERYTHING,
         ranks=(2,),
         seeds=(21,),
         n_test=40,

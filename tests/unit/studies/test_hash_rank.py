@@ -519,7 +519,7 @@ def test_every_arm_has_a_tuned_home_of_the_same_budget():
 
 
 def test_at_one_rate_are_trained_the_ranks_that_do_not_all_have_it_already():
-    made = hash_rank.plan("rates")
+    made = hash_rank.plan("core")
     tuned, fixed = (
         {(skill.name, arm.label): made.rates[rate_name(skill, arm)] for skill in made.skills if skill.mode == mode
          for arm in skill.lora_arms if "attention" in skill.name}
@@ -534,7 +534,7 @@ def test_at_one_rate_are_trained_the_ranks_that_do_not_all_have_it_already():
 
 
 def test_swapped_are_trained_at_the_rate_of_the_other_task():
-    made = hash_rank.plan("rates")
+    made = hash_rank.plan("core")
     swapped = {skill.name: skill for skill in made.skills if skill.mode == SWAPPED_MODE}
     assert set(swapped) == {"HashHop, c_proj", "HashChain, c_proj"}
     for name, other in (("HashHop, c_proj", "HashChain, c_proj"), ("HashChain, c_proj", "HashHop, c_proj")):
@@ -544,7 +544,7 @@ def test_swapped_are_trained_at_the_rate_of_the_other_task():
 
 
 def test_longer_is_the_same_training_but_for_its_steps():
-    made = hash_rank.plan("longer")
+    made = hash_rank.plan("core")
     longer = {skill.name: skill for skill in made.skills if skill.mode == LONGER_MODE}
     assert set(longer) == {"HashHop, attention", "HashChain, attention"}
     for name, skill in longer.items():
@@ -659,17 +659,15 @@ def test_the_middle_level_on_all_maps_is_part_of_the_full_form_and_of_first_look
     def cells(study: StudyPlan) -> set[Cell]:
         return {cell.override(optimiser=OptimiserSpec(lr=1e-3).model_dump()) for *_, cell in study.cells()}
 
-    grown = ("all_maps", "c_proj", "placements", "twice", "controls", "hops", "rates", "levels", "longer", "full")
+    grown = ("all_maps", "placements", "core", "full")
     plans = [hash_rank.plan(form) for form in grown]
     forms = [{cell for *_, cell in plan.cells()} for plan in plans]
     assert all(part < next_one for part, next_one in itertools.pairwise(forms))
     whole = [{*plan.skills} for plan in plans]
     assert all(part < next_one for part, next_one in itertools.pairwise(whole[:-1]))
-    assert whole[grown.index("controls")] < whole[-1]
-    for form, n_skills in (("rates", 4), ("longer", 6)):
-        on_purpose = {skill for skill in plans[grown.index(form)].skills if skill.mode in ON_PURPOSE}
-        assert on_purpose < whole[-1]
-        assert len(on_purpose) == n_skills
+    beside = {skill for skill in whole[2] if skill.mode in (*ON_PURPOSE, "control", "null")}
+    assert len(beside) == 9
+    assert whole[1] | beside < whole[-1]
     matched = {
         cell for cell in cells(first_look.plan("full")) if "mode=matched" in cell.task and "shuffled" not in cell.task
     }
