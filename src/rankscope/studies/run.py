@@ -308,7 +308,7 @@ def _reproduce(plan: StudyPlan, command: str, kept: Iterable[Kept], shown: Study
     """What -> the command that makes it again; `shown` is the committed calibration, where the page has it."""
     found = {
         "this study": f"{command} --precision '{plan.precision}'",
-        **{f"what was taken from {one.words}": one.command for one in kept},
+        **{f"what was taken from {one.words}, with the code of that commit": one.command for one in kept},
         "this page from its records": "rankscope report RUN_FOLDER",
     }
     if plan.tuned_by:
