@@ -16,8 +16,9 @@ from rankscope.stats.crossed import crossed_interval
 from rankscope.stats.interval import Interval
 from rankscope.studies.evidence import PRIMARY, Evidence
 from rankscope.studies.plan import rate_name
-from rankscope.studies.rank1 import FORMS, plan
+from rankscope.studies.rank1 import FORMS, TASK, plan
 from rankscope.studies.rank1_claims import rank1_answer, rank1_claims
+from rankscope.studies.rates import home_of, read_rates
 from rankscope.tasks.catalog import load_task
 
 RNG = np.random.default_rng(0)
@@ -138,7 +139,6 @@ def test_roles_are_judged_over_adapters_and_not_below_five():
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_whole(form):
     made = plan(form)
-    assert {rate_name(skill, arm) for skill in made.skills for arm in skill.arms} == set(made.rates)
     for one in made.skills:
         load_task(one.task)
         assert one.scored_as is not None
@@ -148,6 +148,21 @@ def test_every_form_is_whole(form):
     assert len(trainings) < len(list(made.cells()))
     if form == "full":
         assert len(trainings) == 5 * (3 + 1 + 1 + 4 + 2 * 2)
+
+
+@pytest.mark.parametrize("form", ["full", "core"])
+def test_every_arm_is_trained_at_the_rate_that_its_own_tuning_found_best(form):
+    """The place is found by its settings here, by its name in the plan."""
+    made, base = plan(form), load_base("tiny-qwen2")
+    table = read_rates(made.tuned_by)
+    homes = {skill.key: home_of(table, base.content_hash, skill) for skill in made.skills if skill.task == TASK}
+    assert all(homes.values()), homes
+    for one in made.skills:
+        home = homes.get(one.key, "reasoning/mix, all maps")
+        for arm in one.arms:
+            tried = table.scores[f"{home}/{arm.label}"]
+            best = max(tried, key=lambda rate: (tried[rate].primary, tried[rate].nats))
+            assert made.rates[rate_name(one, arm)] == float(best)
 
 
 def test_recovery_is_judged_by_the_band():
