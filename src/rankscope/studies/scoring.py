@@ -28,6 +28,8 @@ from rankscope.train.training import FINAL, early_step_of
 SCORING_SEED = 0
 """Data seed of validation and test items; their streams differ by split."""
 _DRAWN_PER_KEPT = 4
+MOST_TEACHERS = 6
+"""Kept by a scorer, whose jobs come skill by skill: a calibration has hundreds, of megabytes each."""
 
 ScoreKind = Literal["test", "convergence", "truncation", "roles", "base"]
 
@@ -65,7 +67,7 @@ def items_of(base: Base, skill: SkillPlan, split: str, n: int) -> EncodedItems:
 
 @dataclass
 class Scorer:
-    """job -> its table on disk; base, items and teachers stay in memory between jobs."""
+    """job -> its table on disk; base, items and the last teachers stay in memory between jobs."""
 
     base_name: str
     device: str
@@ -161,6 +163,8 @@ class Scorer:
         key = (skill.key, split)
         if key not in self._teachers:
             self._teachers[key] = planted_teacher(self.base, items)
+            if len(self._teachers) > MOST_TEACHERS:
+                del self._teachers[next(iter(self._teachers))]
         return self._teachers[key]
 
 

@@ -3,7 +3,9 @@
 from pathlib import Path
 
 import pytest
+import torch
 
+from rankscope.studies import scoring
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.run import _is_trained_further
 from rankscope.studies.stages import Sitting, Trained, read_tables, resolve_workers, score_jobs
@@ -81,3 +83,14 @@ def test_a_run_that_goes_on_does_not_put_its_findings_back_to_an_earlier_seed(tm
     sitting = Sitting(tmp_path)
     monkeypatch.setattr(sitting.executor, "has_finished", done.__contains__)
     assert [_is_trained_further(made, n, sitting) for n in (1, 2, 3)] == [True, False, False]
+
+
+def test_a_scorer_keeps_the_last_teachers_alone(monkeypatch):
+    """Those of hundreds of planted skills would fill the memory."""
+    monkeypatch.setattr(scoring, "planted_teacher", lambda base, items: torch.zeros(1))
+    scorer = scoring.Scorer("tiny-gpt2", "cpu")
+    skills = [SKILL.override(name=f"HashChain, {turn}") for turn in range(scoring.MOST_TEACHERS + 2)]
+    first, *_, last = [scorer._items_and_teacher(skill, "test")[1] for skill in skills]
+    assert scorer._items_and_teacher(skills[-1], "test")[1] is last
+    assert scorer._items_and_teacher(skills[0], "test")[1] is not first
+    assert len(scorer._teachers) == scoring.MOST_TEACHERS
