@@ -11,7 +11,7 @@ from rankscope.studies.evidence import SHARES, resolution_words
 from rankscope.tasks.catalog import load_task
 from rankscope.tasks.relabel import RelabelTask
 
-PROMISED, LEVEL = 0.95, 0.05
+PROMISED, ERROR = 0.95, 0.05
 """Of sets, the rate at which they hold the truth; of tests, the rate at which they reject a true null."""
 WIDEST = 1.0
 """Doublings that the median set may span."""
@@ -173,7 +173,7 @@ def _of_simulations(findings: StudyFindings) -> Iterator[Criterion]:
         yield Criterion(
             asked="two-sided 5 % tests reject a true null in 5 %",
             found=f"{min(shares):.1%} to {max(shares):.1%} by test, {findings.nulls[0].n_nulls:,} nulls each",
-            verdict=_worst(rate_verdict(one, 1 - LEVEL) for one in kept),
+            verdict=_worst(rate_verdict(one, 1 - ERROR) for one in kept),
         )
 
 
