@@ -13,6 +13,9 @@ from rankscope.tasks.relabel import RelabelTask
 
 PROMISED, ERROR = 0.95, 0.05
 """Of sets, the rate at which they hold the truth; of tests, the rate at which they reject a true null."""
+LEAST = 0.90
+"""A rate is met only where its interval lies above this, with errors in fewer than twice the promised 5 %: that of a
+few repeats holds almost any rate, and so shows none."""
 WIDEST = 1.0
 """Doublings that the median set may span."""
 Verdict = Literal["met", "exceeded", "unmet", "not shown"]
@@ -64,25 +67,40 @@ def overlaps(rows: list[dict[str, Any]]) -> list[tuple[int, int]]:
 
 
 def rate_verdict(ends: tuple[float, float], promised: float) -> Verdict:
-    """`met` where the interval holds the promised rate, `exceeded` above it, `unmet` below."""
+    """`exceeded` where the interval lies above the promised rate, `unmet` below; `met` where it holds it, above LEAST.
+
+    Where it holds the promised rate and reaches down to LEAST, the rate is `not shown`.
+    """
     low, high = ends
-    return "exceeded" if low > promised else "unmet" if high < promised else "met"
+    if low <= promised <= high:
+        return "met" if low > LEAST else "not shown"
+    return "exceeded" if low > promised else "unmet"
+
+
+def _of_rate(
+    asked: str, found: str, ends: Iterable[tuple[float, float]], promised: float = PROMISED, remark: str = ""
+) -> Criterion:
+    """A rate by one interval or several, of which the worst decides."""
+    verdict = _worst(rate_verdict(one, promised) for one in ends)
+    too_few = f"Too few to tell: an interval allows errors in {1 - LEAST:.0%} or more."
+    remarks = [remark, too_few if verdict == "not shown" else ""]
+    return Criterion(asked=asked, found=found, verdict=verdict, remark=" ".join(filter(None, remarks)))
 
 
 def _of_sets(rows: Sequence[CalibrationRow], found: Totals) -> Iterator[Criterion]:
     if found.interval is None:
         return
-    yield Criterion(
+    yield _of_rate(
         asked="95 % of sets hold the rank that the best update needs",
         found=_rate_words(found.covered, found.n_judged, found.interval),
-        verdict=rate_verdict(found.interval, PROMISED),
+        ends=[found.interval],
         remark="This truth took the place of the next one after that had failed (decision 15).",
     )
     if found.covered_by_cut is not None and found.by_cut_interval is not None:
-        yield Criterion(
+        yield _of_rate(
             asked="95 % of sets hold the rank that the planted update needs when it is cut (the truth first chosen)",
             found=_rate_words(found.covered_by_cut, found.n_judged, found.by_cut_interval),
-            verdict=rate_verdict(found.by_cut_interval, PROMISED),
+            ends=[found.by_cut_interval],
             remark="An update that is free to choose its directions may need fewer than the cut one.",
         )
     widths = [row.median_doublings for row in rows if row.median_doublings is not None]
@@ -158,22 +176,21 @@ def _undecided_words(skills: Iterable[SkillFindings]) -> list[str]:
 
 def _of_simulations(findings: StudyFindings) -> Iterator[Criterion]:
     if findings.simulated:
-        ends = [(row.coverage_low, row.coverage_high) for row in findings.simulated]
         rates = [row.covered / row.n_curves for row in findings.simulated]
-        yield Criterion(
+        yield _of_rate(
             asked="95 % of sets hold the truth of simulated curves of every kind",
             found=f"{min(rates):.1%} to {max(rates):.1%} by kind, {findings.simulated[0].n_curves:,} curves each",
-            verdict=_worst(rate_verdict(one, PROMISED) for one in ends),
+            ends=[(row.coverage_low, row.coverage_high) for row in findings.simulated],
         )
         widths = [row.median_doublings for row in findings.simulated]
         yield _of_widths("the median set of each kind of simulated curve spans at most one doubling", widths)
     if findings.nulls:
         shares = [row.rejected / row.n_nulls for row in findings.nulls]
-        kept = [(1 - row.high, 1 - row.low) for row in findings.nulls]
-        yield Criterion(
+        yield _of_rate(
             asked="two-sided 5 % tests reject a true null in 5 %",
             found=f"{min(shares):.1%} to {max(shares):.1%} by test, {findings.nulls[0].n_nulls:,} nulls each",
-            verdict=_worst(rate_verdict(one, 1 - ERROR) for one in kept),
+            ends=[(1 - row.high, 1 - row.low) for row in findings.nulls],
+            promised=1 - ERROR,
         )
 
 
@@ -203,7 +220,7 @@ def _largest(rows: Iterable[CalibrationRow]) -> int:
 
 def _worst(verdicts: Iterable[Verdict]) -> Verdict:
     found = set(verdicts)
-    order: tuple[Verdict, ...] = ("unmet", "exceeded", "met")
+    order: tuple[Verdict, ...] = ("unmet", "not shown", "exceeded", "met")
     return next(verdict for verdict in order if verdict in found)
 
 

@@ -1,22 +1,31 @@
 """What was asked of the procedure and came out, on rows made by hand."""
 
+import json
+
 import pytest
 from calibration_makers import required, skill
 
-from rankscope.rank.records import CalibrationRow, NullTest, Resolution, SimulatedSets, StudyFindings
+from rankscope.rank.records import CalibrationRow, NullTest, Resolution, SimulatedSets, StudyFindings, read_findings
+from rankscope.stats.proportion import clopper_pearson
 from rankscope.studies.calibration_criteria import criteria, overlaps, rate_verdict, relabel_rows
+from rankscope.studies.calibration_findings import SUMMARY
+from rankscope.studies.page import FINDINGS, RESULTS
+
+
+def found_with(**more) -> StudyFindings:
+    fields = {"study": "", "title": "", "answer": (), "base": "", "base_hash": "", "skills": ()}
+    return StudyFindings(**(fields | more))
 
 
 def row(**more) -> CalibrationRow:
-    fields = {"truth": "", "planted_k": 4, "sites": ("a",), "noise": "none", "n_repeats": 100, "n_judged": 100}
-    fields |= {"covered": 95, "covered_by_cut": 95, "coverage_low": None, "coverage_high": None}
+    fields = {"truth": "", "planted_k": 4, "sites": ("a",), "noise": "none", "n_repeats": 200, "n_judged": 200}
+    fields |= {"covered": 190, "covered_by_cut": 190, "coverage_low": None, "coverage_high": None}
     fields |= {"median_doublings": 1.0, "functional_rank": "", "n_functional": 10, "functional_within_one": 10}
     return CalibrationRow(**(fields | more))
 
 
 def verdicts(*rows: CalibrationRow, **more) -> list[tuple[str, str]]:
-    fields = {"study": "", "title": "", "answer": (), "base": "", "base_hash": "", "skills": (), "calibration": rows}
-    return [(one.asked, one.verdict) for one in criteria(StudyFindings(**(fields | more)))]
+    return [(one.asked, one.verdict) for one in criteria(found_with(calibration=rows, **more))]
 
 
 def test_a_rate_is_met_where_its_interval_holds_what_was_promised() -> None:
@@ -25,11 +34,43 @@ def test_a_rate_is_met_where_its_interval_holds_what_was_promised() -> None:
     assert rate_verdict((0.68, 0.85), 0.95) == "unmet"
 
 
+@pytest.mark.parametrize(
+    ("n_hit", "n", "verdict"),
+    [
+        (0, 1, "not shown"),
+        (1, 1, "not shown"),
+        (17, 20, "not shown"),
+        (95, 100, "not shown"),
+        (190, 200, "met"),
+        (126, 127, "exceeded"),
+        (15, 20, "unmet"),
+        (91, 127, "unmet"),
+    ],
+)
+def test_a_few_repeats_show_no_rate_though_their_interval_holds_it(n_hit: int, n: int, verdict: str) -> None:
+    """0 of 1 has 0 to .975, 95 of 100 has .887 to .984, 190 of 200 has .910 to .976; asked are .95, above .90."""
+    assert rate_verdict(clopper_pearson(n_hit, n), 0.95) == verdict
+
+
+def test_a_rate_that_too_few_repeats_show_says_so() -> None:
+    rows = (row(n_repeats=20, n_judged=20, covered=17, covered_by_cut=17),)
+    first, by_cut = criteria(found_with(calibration=rows))[:2]
+    assert (first.verdict, by_cut.verdict) == ("not shown", "not shown")
+    assert first.remark.endswith("(decision 15). Too few to tell: an interval allows errors in 10% or more.")
+
+
+def test_the_kept_criteria_follow_from_the_kept_findings() -> None:
+    kept = read_findings(RESULTS / "calibration" / FINDINGS)
+    assert criteria(kept) == kept.criteria
+    said = json.loads((RESULTS / "calibration" / SUMMARY).read_text(encoding="utf-8"))
+    assert [one.model_dump(mode="json") for one in criteria(kept)] == said["criteria"]
+
+
 def test_both_truths_widths_and_functional_ranks() -> None:
-    """100 of 100 has a lower end of .025^(1/100) = .964; 80 of 100 an upper one far below .95."""
+    """200 of 200 has a lower end of .025^(1/200) = .982; 160 of 200 an upper one far below .95."""
     good = verdicts(row())
     assert [verdict for _, verdict in good] == ["met", "met", "met", "met", "unmet", "unmet"]
-    bad = verdicts(row(covered=100, covered_by_cut=80, median_doublings=1.5, functional_within_one=9))
+    bad = verdicts(row(covered=200, covered_by_cut=160, median_doublings=1.5, functional_within_one=9))
     assert [verdict for _, verdict in bad] == ["exceeded", "unmet", "unmet", "unmet", "unmet", "unmet"]
     assert verdicts() == []
 
@@ -49,12 +90,13 @@ def simulated(covered: int, ends: tuple[float, float], width: float) -> Simulate
 
 
 def test_one_kind_of_curve_that_fails_is_a_criterion_unmet() -> None:
-    exact, wide = simulated(95, (0.9, 0.97), 0.0), simulated(100, (0.96, 1.0), 2.0)
+    exact, wide = simulated(95, (0.91, 0.97), 0.0), simulated(100, (0.96, 1.0), 2.0)
     assert [verdict for _, verdict in verdicts(simulated=(exact, exact))] == ["met", "met"]
     assert [verdict for _, verdict in verdicts(simulated=(exact, wide))] == ["exceeded", "unmet"]
+    assert verdicts(simulated=(wide, exact, simulated(4, (0.4, 1.0), 0)))[0][1] == "not shown"
     assert verdicts(simulated=(wide, simulated(50, (0.4, 0.6), 0)))[0][1] == "unmet"
-    nulls = [NullTest(test="t", n_nulls=100, rejected=5, low=0.02, high=high) for high in (0.1, 0.04)]
-    assert [verdicts(nulls=(null,))[0][1] for null in nulls] == ["met", "exceeded"]
+    nulls = [NullTest(test="t", n_nulls=100, rejected=5, low=0.02, high=high) for high in (0.09, 0.1, 0.04)]
+    assert [verdicts(nulls=(null,))[0][1] for null in nulls] == ["met", "not shown", "exceeded"]
     assert verdicts(nulls=(NullTest(test="t", n_nulls=100, rejected=20, low=0.1, high=0.3),))[0][1] == "unmet"
 
 
