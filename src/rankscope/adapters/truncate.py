@@ -51,12 +51,17 @@ def n_directions(factors: Factors) -> int:
 
 
 def matrix_rank(factors: Factors) -> int:
-    """Rank of the update as a matrix: singular values above rounding in the factors' own dtype."""
+    """Rank of the update as a matrix: singular values above rounding.
+
+    Stored factors count as exact, whatever their dtype, and are multiplied in float64. What is rounding is told by the
+    wider of their dtypes, at least float32: above eps x max(I, O) times the largest. In bfloat16 and float16 that
+    product reaches 1 on maps of ordinary width, and nothing would be left.
+    """
     return 0 if factors.rank == 0 else _n_above_rounding(factors, directions(factors).S_R)
 
 
 def _n_above_rounding(factors: Factors, S_R: Float[Tensor, " R"]) -> int:
-    tolerance = torch.finfo(factors.A_RI.dtype).eps * max(factors.A_RI.shape[1], factors.B_OR.shape[0])
+    tolerance = torch.finfo(_wide_dtype(factors)).eps * max(factors.A_RI.shape[1], factors.B_OR.shape[0])
     return int((S_R / S_R[0].clamp(min=torch.finfo(torch.float64).tiny)).gt(tolerance).sum())
 
 
@@ -151,8 +156,12 @@ def _cut(site: str, factors: Factors, k: int, cut: Callable[[str, Factors], Fact
 
 def _placed(A_KI: Tensor, B_OK: Tensor, like: Factors, s: float = 1.0) -> Factors:
     """Factors on the given ones' device, in their dtype or float32 if that is wider."""
-    dtype = torch.promote_types(torch.promote_types(like.A_RI.dtype, like.B_OR.dtype), torch.float32)
+    dtype = _wide_dtype(like)
     return Factors(A_KI.to(like.A_RI.device, dtype), B_OK.to(like.B_OR.device, dtype), s)
+
+
+def _wide_dtype(factors: Factors) -> torch.dtype:
+    return torch.promote_types(torch.promote_types(factors.A_RI.dtype, factors.B_OR.dtype), torch.float32)
 
 
 def _projected(factors: Factors, k: int, site: str, seed: int) -> Factors:

@@ -14,6 +14,7 @@ from jaxtyping import Float
 
 from rankscope.adapters.truncate import directions, matrix_rank, signed_directions
 from rankscope.adapters.weights import AdapterWeights, Factors
+from rankscope.base.errors import BadInput
 
 NEAR = 0.05
 """Singular values that differ by no more than this share of the larger one span a subspace that is shown as one."""
@@ -81,7 +82,15 @@ class View:
         return sum(len(part.directions) for part in self.parts)
 
     def of(self, raw_MD: Float[np.ndarray, "M D"]) -> Float[np.ndarray, "M F"]:
-        """What is shown of M tokens, in float32 or as precise as it came."""
+        """What is shown of M tokens, in float32 or as precise as it came.
+
+        Raises: BadInput where no column is shown, which is how captures of 16-bit adapters were once written.
+        """
+        if not self.parts:
+            raise BadInput(
+                "This capture shows no direction of its adapter: it holds an adapter that changes nothing, or was "
+                "written by an earlier version from one in bfloat16 or float16. Record it again in a new folder."
+            )
         raw_MD = raw_MD.astype(np.promote_types(raw_MD.dtype, np.float32), copy=False)
         return np.concatenate([part.of(raw_MD) for part in self.parts], axis=1)
 
@@ -91,6 +100,7 @@ def canonical_view(weights: AdapterWeights, sites: Sequence[str]) -> View:
 
     Directions whose singular value is rounding are left out: their scalars are rounding too. Unchanged, to rounding,
     under A -> c A, B -> B / c and under A -> Q A, B -> B Q^-1.
+    Raises: BadInput when nothing is left, as for an adapter that was never trained.
     """
     parts, start = [], 0
     for site in sites:
@@ -98,6 +108,11 @@ def canonical_view(weights: AdapterWeights, sites: Sequence[str]) -> View:
         if part is not None:
             parts.append(part)
         start += weights[site].rank
+    if not parts:
+        raise BadInput(
+            "The adapter changes nothing: every singular value is 0, as before any training, so it has no direction to "
+            "show. Check that this is the trained adapter."
+        )
     return View(tuple(parts))
 
 

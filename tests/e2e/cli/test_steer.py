@@ -62,3 +62,17 @@ def test_refusals(rankscope, base, tmp_path):
     ran = rankscope("steer", other, "--base", tmp_path / "opt", "--task", TASK, "--items", 4, "--direction", "L1.fc1.0")
     assert ran.code == 2
     assert "our decoder, which does not run" in ran.err
+
+
+def test_an_adapter_that_was_never_trained_is_one_sentence(rankscope, base, tmp_path):
+    untrained = adapter_at(tmp_path / "untrained", base, SITE, torch.zeros(2))
+    on_task = (untrained, "--base", base, "--task", TASK, "--items", 4)
+    for command, more in (
+        ("steer", ("--direction", "L0.mlp.up_proj.0")),
+        ("capture", ("--out", tmp_path / "state")),
+        ("look", ("--out", tmp_path / "page")),
+    ):
+        ran = rankscope(command, *on_task, *more)
+        assert ran.code == 2
+        assert "The adapter changes nothing: every singular value is 0" in " ".join(ran.err.split())
+        assert "Traceback" not in ran.err
