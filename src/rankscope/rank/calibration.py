@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rankscope.rank.records import CalibrationRow, FunctionalRank, RequiredRank
+from rankscope.rank.records import CalibrationRow, FunctionalRank, RequiredRank, SkillFindings
 from rankscope.rank.required import doublings, holds
 from rankscope.stats.proportion import clopper_pearson
 
@@ -42,7 +42,8 @@ class Repeat:
     oracle: int
     """The oracle's rank at q, what functional rank is held against: see oracle_rank."""
     truth: int
-    """The smallest trained rank of which the best update keeps q of the exact gain: what the set should hold."""
+    """The smallest trained rank of which the best update keeps q of the exact gain: what the set should hold. One past
+    the largest where none does."""
     dense_share: float
     """gain(dense) / exact gain."""
     required: RequiredRank
@@ -68,6 +69,14 @@ class Repeat:
         return doublings(self.required, largest)
 
 
+def is_repeat(found: SkillFindings) -> bool:
+    """Whether a planted skill has what a repeat is: a set of required ranks, and an adapter that was cut.
+
+    It lacks them where dense, or every adapter of the rank that is cut, diverged.
+    """
+    return bool(found.required and found.functional)
+
+
 def oracle_rank(gain_by_rank: Mapping[int, float], exact_gain: float, q: float) -> int:
     """Smallest number of the planted directions that keeps q of the exact gain.
 
@@ -78,8 +87,11 @@ def oracle_rank(gain_by_rank: Mapping[int, float], exact_gain: float, q: float) 
 
 
 def trained_truth(truth: int, ranks: Sequence[int]) -> int:
-    """The smallest trained rank that is at least the truth: ranks between trained ones count as the larger."""
-    return min(rank for rank in ranks if rank >= truth)
+    """The smallest trained rank that is at least the truth: ranks between trained ones count as the larger.
+
+    One past the largest trained rank where none is, which is what a set says that excludes every trained rank.
+    """
+    return min((rank for rank in ranks if rank >= truth), default=max(ranks) + 1)
 
 
 def needed_rank(
@@ -87,7 +99,8 @@ def needed_rank(
 ) -> int:
     """The smallest of these ranks of which the best update keeps q of the exact gain: the truth about training.
 
-    Never more than the planted directions that keep it, and less where a better update of fewer directions does.
+    Never more than the planted directions that keep it, and less where a better update of fewer directions does; one
+    past the largest of these ranks where none keeps it.
 
     gain_by_rank: as for oracle_rank; its largest rank has the exact gain.
     best_gain: rank -> gain of the best update of that rank; asked from large to small ranks, up to the first that

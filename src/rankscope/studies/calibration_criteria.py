@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any, Literal
 
-from rankscope.rank.calibration import Totals, totals
+from rankscope.rank.calibration import Totals, is_repeat, totals
 from rankscope.rank.records import CalibrationRow, Criterion, SkillFindings, StudyFindings
 from rankscope.rank.required import set_words
 from rankscope.studies.evidence import SHARES, resolution_words
@@ -25,6 +25,7 @@ def criteria(findings: StudyFindings) -> tuple[Criterion, ...]:
     """Every criterion of a calibration; of one that its form did not try nothing is said."""
     rows = [row for row in findings.calibration if row.planted_k is not None]
     return (
+        *_of_left_out(findings.skills),
         *_of_sets(rows, totals(rows)),
         *_of_functional_ranks(totals(rows)),
         *(_of_shuffled(skill) for skill in findings.skills if skill.mode == "null" and skill.functional),
@@ -85,6 +86,20 @@ def _of_rate(
     too_few = f"Too few to tell: an interval allows errors in {1 - LEAST:.0%} or more."
     remarks = [remark, too_few if verdict == "not shown" else ""]
     return Criterion(asked=asked, found=found, verdict=verdict, remark=" ".join(filter(None, remarks)))
+
+
+def _of_left_out(skills: Iterable[SkillFindings]) -> Iterator[Criterion]:
+    """Planted skills that no row counts, though they were trained to be repeats; nothing where there are none."""
+    planted = [skill for skill in skills if skill.mode == "planted" and not skill.descriptive]
+    lost = [skill.name for skill in planted if not is_repeat(skill)]
+    if lost:
+        yield Criterion(
+            asked="every planted skill is trained far enough to be a repeat",
+            found=f"{len(planted) - len(lost)} of {len(planted)}",
+            verdict="unmet",
+            remark="Not judged, and not among the repeats that are counted, since dense or the adapter that is cut "
+            f"diverged in every seed: {'; '.join(lost)}.",
+        )
 
 
 def _of_sets(rows: Sequence[CalibrationRow], found: Totals) -> Iterator[Criterion]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from rankscope.adapters.read import read_adapter
 from rankscope.adapters.weights import AdapterWeights
 from rankscope.base.atomic import write_json
-from rankscope.rank.calibration import totals
+from rankscope.rank.calibration import is_repeat, totals
 from rankscope.rank.calibration_records import (
     KeptPlanted,
     OracleRecords,
@@ -27,9 +27,10 @@ from rankscope.spectra.low_rank_svd import singular_values
 from rankscope.studies.calibration import NUISANCE_OF_SAMPLES
 from rankscope.studies.calibration_criteria import relabel_rows
 from rankscope.studies.evidence import SHARES
-from rankscope.studies.findings import SkillTables, estimate_of, whole_seeds
+from rankscope.studies.findings import SkillTables, arms_alive, estimate_of, whole_seeds
 from rankscope.studies.oracle import BEST, Oracle, Q, exact_task, spec_of
 from rankscope.studies.plan import SkillPlan, StudyPlan
+from rankscope.train.cell import LoraSpec
 from rankscope.train.training import FINAL
 
 SUMMARY = "summary.json"
@@ -74,7 +75,7 @@ def kept_planted(
     task, nuisance = exact_task(skill), nuisance_of(skill)
     teacher = next((one for one in oracle.teachers if one.teacher == task and one.n_items == skill.n_test), None)
     mine = tuple(cell for cell in cells if (cell.teacher, cell.nuisance) == (task, nuisance))
-    wanted = {(arm.rank, seed) for arm in skill.lora_arms for seed in whole_seeds(skill, tables)}
+    wanted = {(arm.rank, seed) for arm in _adapters(skill, tables) for seed in whole_seeds(skill, tables)}
     whole = {(cell.nominal, cell.seed) for cell in mine} == wanted
     alike = {name for cell in mine for name in cell.estimates} - {NOISE_CUT} == ESTIMATED
     known = (oracle.q, oracle.best_update) == (Q, BEST)
@@ -82,9 +83,13 @@ def kept_planted(
 
 
 def oracle_records(oracle: Oracle, planted: Iterable[SkillPlan], found: Mapping[str, SkillFindings]) -> OracleRecords:
-    """The truth about every teacher; those that serve estimators alone are no repeats of the procedure."""
+    """The truth about every teacher; those that serve estimators alone are no repeats of the procedure.
+
+    Nor are those whose dense training diverged in every seed, or that of the adapter that is cut.
+    """
     planted = list(planted)
-    repeats = [_repeat(oracle, skill, found[skill.key]) for skill in planted if not skill.descriptive]
+    tried = [skill for skill in planted if not skill.descriptive and is_repeat(found[skill.key])]
+    repeats = [_repeat(oracle, skill, found[skill.key]) for skill in tried]
     first_of: dict[str, SkillPlan] = {}
     for skill in planted:
         first_of.setdefault(exact_task(skill), skill)
@@ -107,14 +112,14 @@ def _repeat(oracle: Oracle, skill: SkillPlan, found: SkillFindings) -> PlantedRe
 
 
 def estimated(oracle: Oracle, skill: SkillPlan, found: SkillFindings, tables: SkillTables) -> Iterator[Estimated]:
-    """Every adapter of a planted skill, in the order of ranks and seeds."""
+    """Every adapter of a planted skill that did not diverge, in the order of ranks and seeds."""
     functional = {
         (one.arm, seed): rank
         for one in found.functional
         if one.q == Q
         for seed, rank in zip(whole_seeds(skill, tables), one.by_seed, strict=True)
     }
-    for arm in skill.lora_arms:
+    for arm in _adapters(skill, tables):
         for seed in whole_seeds(skill, tables):
             yield Estimated(
                 teacher=exact_task(skill),
@@ -125,6 +130,11 @@ def estimated(oracle: Oracle, skill: SkillPlan, found: SkillFindings, tables: Sk
                 nuisance=nuisance_of(skill),
                 estimates=estimates_of(read_adapter(tables.folders[arm.label, seed] / FINAL), oracle.roots(skill)),
             )
+
+
+def _adapters(skill: SkillPlan, tables: SkillTables) -> list[LoraSpec]:
+    """Adapters that did not diverge in every seed."""
+    return [arm for arm in arms_alive(skill, tables) if isinstance(arm, LoraSpec)]
 
 
 def nuisance_of(skill: SkillPlan) -> str:

@@ -1,5 +1,6 @@
 """The calibration table on repeats whose truth and sets are made by hand."""
 
+import numpy as np
 import pytest
 
 from rankscope.rank.calibration import (
@@ -14,6 +15,7 @@ from rankscope.rank.calibration import (
     trained_truth,
 )
 from rankscope.rank.records import FunctionalRank, RequiredRank
+from rankscope.rank.required import required_rank
 
 
 def functional(*by_seed: int) -> FunctionalRank:
@@ -49,6 +51,16 @@ def test_a_truth_between_trained_ranks_counts_as_the_larger():
     assert [trained_truth(truth, (1, 2, 4, 8)) for truth in (1, 2, 3, 5, 8)] == [1, 2, 4, 8, 8]
 
 
+def test_a_truth_past_the_largest_trained_rank_is_what_a_set_says_that_excludes_them_all():
+    """Dense gains 1, ranks 1 and 2 next to nothing: the set begins at 3, and so does the truth."""
+    noise_3SN = np.random.default_rng(0).normal(0, 0.01, (3, 5, 20))
+    excluded = required_rank({1: noise_3SN[0], 2: noise_3SN[1]}, 1 + noise_3SN[2], None, np.zeros(20))
+    assert (excluded.low, excluded.high) == (3, None)
+    assert [trained_truth(truth, (2, 1)) for truth in (2, 3, 16)] == [2, 3, 3]
+    past = [repeat(*ends, truth=9, oracle=16) for ends in ((9, None), (2, None), (8, 8))]
+    assert [one.covered_by_cut for one in past] == [one.covered for one in past] == [True, True, False]
+
+
 def test_the_needed_rank_goes_down_while_the_best_update_keeps_q_and_asks_no_further():
     """Cut, 6 of 8 directions are needed, so 8 of the ranks trained; the best update keeps .9 at 4, and not at 2."""
     gains = {0: 0.0, 1: 0.1, 2: 0.3, 3: 0.5, 4: 0.7, 5: 1.79, 6: 1.8, 7: 1.9, 8: 2.0}
@@ -65,6 +77,9 @@ def test_the_needed_rank_goes_down_while_the_best_update_keeps_q_and_asks_no_fur
     assert needed_rank({0: 0.0, 1: 1.0}, {}.__getitem__, (1, 2, 4), 0.9) == 1
     # In between trained ranks the larger one counts: 6 directions are needed, and 7 is trained.
     assert needed_rank(gains, {3: 1.0}.__getitem__, (3, 7, 8), 0.9) == 7
+    # Where 8 diverged: one past 4, unless the best update of 4 suffices.
+    assert needed_rank(gains, {4: 1.79}.__getitem__, (1, 2, 4), 0.9) == 5
+    assert needed_rank(gains, {4: 1.8, 2: 1.79}.__getitem__, (1, 2, 4), 0.9) == 4
 
 
 def test_both_truths_are_counted_side_by_side():

@@ -7,14 +7,24 @@ from pathlib import Path
 import polars as pl
 import pytest
 import torch
+from calibration_makers import skill as found_skill
 
 from rankscope.adapters.planted import teacher_of
 from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.lm.bases import load_base
-from rankscope.rank.calibration_records import OracleRecords, TeacherGains, truths
+from rankscope.rank.calibration_records import OracleRecords, TeacherGains, calibration_rows, truths
 from rankscope.rank.estimator_scores import AS_TUNED, LESS_NOISE, MORE_NOISE, NOISE, Estimated
-from rankscope.studies import calibration
-from rankscope.studies.calibration_findings import ESTIMATED, estimates_of, kept_planted, nuisance_of
+from rankscope.rank.records import StudyFindings
+from rankscope.studies import calibration, calibration_findings
+from rankscope.studies.calibration_criteria import criteria
+from rankscope.studies.calibration_findings import (
+    ESTIMATED,
+    estimated,
+    estimates_of,
+    kept_planted,
+    nuisance_of,
+    oracle_records,
+)
 from rankscope.studies.findings import SkillTables
 from rankscope.studies.oracle import BEST, Oracle, exact_task, spec_of
 from rankscope.studies.plan import SkillPlan
@@ -122,6 +132,45 @@ def test_a_planted_skill_is_taken_only_with_its_teacher_and_all_its_adapters() -
     assert kept_planted(planned(4), tables, oracle, cells) is None
     fewer = [replace(cell, estimates={"stable": 1.0}) for cell in cells]
     assert kept_planted(skill, tables, oracle, fewer) is None, "other estimators"
+
+
+def test_a_repeat_without_dense_or_without_its_cut_adapter_is_left_out(tmp_path: Path) -> None:
+    """Every seed of dense diverged in one repeat, of the adapter that is cut in another: neither is judged."""
+    whole, no_dense, uncut = [skill for skill in PLANNED if skill.repeats == "rank 8, one site"][:3]
+    skills = (
+        found_skill(whole.name, ends=(4, 4), ranks=(6,)),
+        found_skill(no_dense.name, ranks=(6,), curve=()),
+        found_skill(uncut.name, ends=(4, 4)),
+    )
+    oracle = ByHand(load_base("tiny-gpt2"), tmp_path)
+    records = oracle_records(oracle, (whole, no_dense, uncut), {one.key: one for one in skills})
+    assert [one.skill for one in records.repeats] == [whole.key]
+    assert len(records.teachers) == 3
+    (row,) = rows = calibration_rows(records, skills)
+    assert (row.n_repeats, row.n_judged, row.covered) == (1, 1, 1)
+    fields = {"study": "", "title": "", "answer": (), "base": "", "base_hash": ""}
+    left_out = criteria(StudyFindings(**fields, skills=skills, calibration=rows))[0]
+    assert (left_out.found, left_out.verdict) == ("1 of 3", "unmet")
+    assert left_out.remark.endswith(f"diverged in every seed: {no_dense.name}; {uncut.name}.")
+
+
+def test_adapters_that_diverged_in_every_seed_are_neither_estimated_nor_missed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rank 32 is in no table; the estimates of all others are there, and kept."""
+    skill = planned(8)
+    places = [(arm.label, seed) for arm in skill.arms for seed in skill.seeds if arm.label != "rank 32"]
+    scored = dict.fromkeys(places, pl.DataFrame())
+    tables = SkillTables(pl.DataFrame(), scored, {}, {}, dict.fromkeys(places, tmp_path), {})
+    monkeypatch.setattr(calibration_findings, "read_adapter", lambda folder: AdapterWeights({}))
+    monkeypatch.setattr(calibration_findings, "estimates_of", lambda *_: dict.fromkeys(ESTIMATED, 1.0))
+    monkeypatch.setattr(ByHand, "roots", lambda *_: {})
+    oracle = ByHand(load_base("tiny-gpt2"), tmp_path)
+    cells = list(estimated(oracle, skill, found_skill(skill.name), tables))
+    assert [(cell.nominal, cell.seed) for cell in cells] == [(r, s) for r in (1, 2, 4, 8, 16) for s in skill.seeds]
+    records = OracleRecords(q=0.9, best_update=BEST, teachers=(oracle.record(skill),), repeats=())
+    assert kept_planted(skill, tables, records, cells) is not None
+    assert kept_planted(skill, tables, records, cells[1:]) is None
 
 
 def test_what_is_known_of_a_teacher_is_not_measured_again() -> None:
