@@ -63,9 +63,10 @@ def atomic_path(path: Path) -> Iterator[Path]:
 def atomic_folder(path: Path) -> Iterator[Path]:
     """Yields a temporary folder to fill; on success it becomes `path`, on failure it vanishes.
 
-    Until then `path` may be absent or an empty folder; a folder that holds files is never replaced (OSError).
+    Until then `path` may be absent or an empty folder; a folder that holds files is never replaced (OSError). Where it
+    is a link, the folder that it names is meant, and the link stays.
     """
-    path = Path(os.path.abspath(path))
+    path = Path(os.path.realpath(path) if path.is_symlink() else os.path.abspath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     with disk_errors(path):

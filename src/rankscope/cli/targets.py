@@ -29,3 +29,19 @@ def check_new_folder(path: Path) -> None:
     check_folder_target(path)
     if path.is_dir() and any(path.iterdir()):
         raise BadInput(f"--out {path} holds files already, and nothing there is replaced. Give a new or empty folder.")
+
+
+def check_whole_folder(path: Path) -> None:
+    """Raises BadInput unless a folder can appear at `path` in one step, as `atomic_folder` makes it.
+
+    An empty folder there, or one that a link names, is replaced: what it lies in must be writable, and it must be no
+    disk of its own.
+    """
+    path = path.resolve() if path.is_symlink() else path.absolute()
+    check_new_folder(path)
+    if not path.exists():
+        return
+    if os.path.ismount(path):
+        raise BadInput(f"--out {path} is a disk of its own and can not be replaced. Give a new folder inside it.")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise BadInput(f"--out {path} can not be replaced: {path.parent} is not writable. Give a new folder inside it.")

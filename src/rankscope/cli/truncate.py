@@ -55,12 +55,12 @@ def truncate(
     """
     from rankscope.adapters.read import read_adapter
     from rankscope.adapters.truncate import truncated
-    from rankscope.cli.targets import check_new_folder
+    from rankscope.cli.targets import check_whole_folder
     from rankscope.studies.truncation import truncation_record, write_truncation
 
     is_on_task = check_both(base, task)
     check_size(to, keep, is_on_task)
-    check_new_folder(folder)
+    check_whole_folder(folder)
     whole = read_adapter(adapter)
     where = load_on_task(base, task, device, [whole], [adapter]) if base is not None and task is not None else None
     choice = None if keep is None or where is None else chosen(where, whole, keep, n_items)
@@ -69,9 +69,19 @@ def truncate(
     cut = truncated(whole, k)
     measured = None if where is None else loss_on(where, whole, cut, n_items)
     record = truncation_record(adapter, whole, cut, k, choice, measured)
-    write_truncation(folder, cut, record)
+    try:
+        write_truncation(folder, cut, record)
+    except Exception:
+        if measured is not None:
+            tell(None, record, as_json)
+        raise
+    tell(folder, record, as_json)
+
+
+def tell(folder: Path | None, record: "TruncationRecord", as_json: bool) -> None:
+    """Prints what was done; folder is None where it could not be written, since measuring may have taken hours."""
     if as_json:
-        print_json({"out": str(folder), **record.model_dump(mode="json")})
+        print_json({"out": None if folder is None else str(folder), **record.model_dump(mode="json")})
     else:
         show(folder, record)
 
@@ -119,8 +129,8 @@ def loss_on(where: OnTask, whole: "AdapterWeights", cut: "AdapterWeights", n_ite
     )
 
 
-def show(folder: Path, record: "TruncationRecord") -> None:
-    """Prints what was cut, what it costs and where it lies."""
+def show(folder: Path | None, record: "TruncationRecord") -> None:
+    """Prints what was cut, what it costs and where it lies, if it does."""
     console = out()
     console.print(site_table(record.sites))
     before, after = record.n_parameters_before, record.n_parameters_after
@@ -135,7 +145,7 @@ def show(folder: Path, record: "TruncationRecord") -> None:
         print_line(f"\nOn {record.measured.task}, {record.measured.n_items} test items:\n", console)
         console.print(loss_table(record.measured))
         print_line(f"\n{loss_sentence(record)}", console)
-    print_line(f"PEFT adapter: {folder}", console)
+    print_line("No adapter was written." if folder is None else f"PEFT adapter: {folder}", console)
 
 
 def site_table(sites: "dict[str, SiteCut]") -> "Table":

@@ -1,5 +1,6 @@
 """`rankscope truncate`: a smaller adapter that PEFT loads, and the loss that it reports."""
 
+import errno
 import json
 
 import peft
@@ -97,6 +98,28 @@ def test_a_given_size_is_measured_too(rankscope, base, planted, tmp_path):
     assert "The interval is over items only" in ran.out
     table = ran.out.split("80 test items:")[1].splitlines()[:6]
     assert max(map(len, table)) <= 80
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_what_was_measured_is_printed_even_if_nothing_can_be_written(
+    rankscope, base, planted, tmp_path, monkeypatch, as_json
+):
+    def full(*_):
+        raise OSError(errno.EBUSY, "Device or resource busy", str(tmp_path / "one"))
+
+    monkeypatch.setattr("os.replace", full)
+    more = ("--json",) if as_json else ()
+    ran = rankscope("truncate", planted, "--to", 1, *on_task(base), "--out", tmp_path / "one", *more)
+    assert ran.code == 2
+    assert "can not be used: Device or resource busy" in " ".join(ran.err.split())
+    if as_json:
+        facts = json.loads(ran.out)
+        assert facts["out"] is None
+        assert len(facts["measured"]["scores"]) == 1
+    else:
+        assert "80 test items" in ran.out
+        assert "No adapter was written." in ran.out
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_size_above_the_rank_changes_nothing_and_says_so(rankscope, planted, tmp_path):

@@ -59,6 +59,16 @@ def test_a_folder_appears_whole_or_not_at_all(tmp_path: Path) -> None:
     assert [path.read_text() for path in tmp_path.rglob("*") if path.is_file()] == ["whole"]
 
 
+def test_a_link_to_an_empty_folder_stays_and_its_folder_is_filled(tmp_path: Path) -> None:
+    (tmp_path / "disk" / "empty").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "disk" / "empty")
+    with atomic_folder(tmp_path / "link") as temporary:
+        (temporary / "a.txt").write_text("whole")
+    assert (tmp_path / "link").is_symlink()
+    assert [path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("a.txt")] == ["disk/empty/a.txt"]
+    assert [path.name for path in (tmp_path / "disk").iterdir()] == ["empty"]
+
+
 def test_a_folder_with_files_is_never_replaced(tmp_path: Path) -> None:
     (tmp_path / "mine").write_text("precious")
     with pytest.raises(OSError, match="not empty"), atomic_folder(tmp_path) as temporary:

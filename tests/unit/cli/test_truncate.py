@@ -1,6 +1,8 @@
 """`rankscope truncate` without a base: sizes, energies and large adapters by hand."""
 
 import json
+import os
+from pathlib import Path
 
 import pytest
 import torch
@@ -47,3 +49,48 @@ def test_many_sites_are_shown_by_kind(rankscope, tmp_path):
     rows = [line.split() for line in ran.out.splitlines()[2:4]]
     assert rows == [["attn.c_attn", "13", "2", "1", "80.0%"], ["mlp.c_fc", "13", "1", "1", "100.0%"]]
     assert "says nothing about scores" in ran.out
+
+
+@pytest.fixture
+def whole(tmp_path):
+    write_adapter(tmp_path / "whole", AdapterWeights({"h.0.mlp.c_fc": factors([3.0, 1.0])}), "some-base")
+    return tmp_path / "whole"
+
+
+@pytest.fixture
+def nothing_is_read(monkeypatch):
+    """Reading the adapter comes first of all that takes time: a check that comes too late fails here."""
+
+    def read(_folder):
+        raise AssertionError("work began before --out was checked")
+
+    monkeypatch.setattr("rankscope.adapters.read.read_adapter", read)
+
+
+def test_a_link_to_an_empty_folder_is_filled(rankscope, whole, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "empty")
+    (tmp_path / "nowhere").symlink_to(tmp_path / "new")
+    for name, real in (("link", "empty"), ("nowhere", "new")):
+        ran = rankscope("truncate", whole, "--to", 1, "--out", tmp_path / name)
+        assert ran.code == 0, ran.err
+        assert read_adapter(tmp_path / real)["h.0.mlp.c_fc"].rank == 1
+
+
+@pytest.mark.usefixtures("nothing_is_read")
+def test_an_empty_folder_that_can_not_be_replaced_is_refused_before_any_work(rankscope, whole, tmp_path, monkeypatch):
+    (tmp_path / "kept" / "empty").mkdir(parents=True)
+    (tmp_path / "link").symlink_to(tmp_path / "kept" / "empty")
+    asked, allowed = ("truncate", whole, "--to", 1, "--out"), os.access
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "access", lambda path, mode: Path(path) != tmp_path / "kept" and allowed(path, mode))
+        for name in ("kept/empty", "link"):
+            ran = rankscope(*asked, tmp_path / name)
+            assert ran.code == 2
+            assert f"{tmp_path / 'kept'} is not writable. Give a new folder inside it." in " ".join(ran.err.split())
+    with monkeypatch.context() as patch:
+        patch.setattr(os.path, "ismount", lambda path: Path(path) == tmp_path / "kept" / "empty")
+        ran = rankscope(*asked, tmp_path / "link")
+        assert ran.code == 2
+        assert "is a disk of its own and can not be replaced" in " ".join(ran.err.split())
+    assert list((tmp_path / "kept" / "empty").iterdir()) == []
