@@ -686,7 +686,7 @@ def test_the_ratio_of_functional_ranks_holds_the_true_one_at_least_as_often_as_i
     of them need, so it moves with the items drawn.
     """
     tried, rng = np.array(k_grid(64), dtype=float), np.random.default_rng(0)
-    n_held, n_studies, n_items = 0, 200, 150
+    n_held, n_studies, n_items, widths = 0, 200, 150, []
     for _ in range(n_studies):
         centre_2 = np.exp(rng.uniform(-0.3, 0.3, 2)) * (need * 1.3, need)
         need_2S = centre_2[:, None] * np.exp(spread * rng.standard_normal((2, 5)))
@@ -702,4 +702,13 @@ def test_the_ratio_of_functional_ranks_holds_the_true_one_at_least_as_often_as_i
         item_var = item_variance(np.log(drawn_2SD[0]) - np.log(drawn_2SD[1]))
         found = seed_ratio(low_S, high_S, seen_2S[0] / seen_2S[1], 0.95, item_var)
         n_held += (found.low or 0.0) <= centre_2[0] / centre_2[1] <= (found.high or np.inf)
+        untold = (found.low is None, found.high is None)
+        assert untold == tuple((above_2S == 0).any(axis=1)), "open below or above only where a need may be next to 0"
+        widths.append(np.inf if any(untold) else np.log(found.high / found.low))
     assert n_held >= 0.95 * n_studies
+    # Each task's need is told but for a step between the budgets tried; seeds spread it, and rounding to those budgets;
+    # items, by the error of a sample's 90 % quantile. Two tasks, five seeds (t is 2.776), both sides of the estimate.
+    step = np.log(1.25 if need > 4 else 2.0)
+    by_seeds = 2.776 * np.sqrt(2 * (spread**2 + step**2 / 12) / 5)
+    over_items = 1.96 * by_items * np.sqrt(2 * 0.9 * 0.1 / n_items) / norm.pdf(norm.ppf(0.9))
+    assert np.median(widths) <= 2 * (step + np.hypot(by_seeds, over_items))
