@@ -91,15 +91,14 @@ def _set_ends(by_rank: dict[int, SufficiencyVerdict]) -> tuple[int | None, int |
     if not open_ranks:
         return ranks[-1] + 1, None
     low = open_ranks[0]
-    nothing_excluded = low == ranks[0] and (low > 1 or high == low)
-    return (None if nothing_excluded else low), high
+    return (None if low == ranks[0] > 1 else low), high
 
 
 def _set_verdict(by_rank: dict[int, SufficiencyVerdict], high: int | None) -> RequiredVerdict:
     ranks = sorted(by_rank)
-    if high == ranks[0]:
+    if high == ranks[0] > 1:
         return "censored below"
-    if by_rank[ranks[-1]] == "insufficient" and "sufficient" not in by_rank.values():
+    if set(by_rank.values()) == {"insufficient"}:
         return "not reached"
     return "underpowered" if high is None else "estimated"
 
@@ -116,12 +115,17 @@ def contrast_resolution(contrast_SN: Scores, level: float = 0.95) -> Resolution 
     moments = crossed_moments(contrast_SN[None])
     seen, item_var = float(moments.mean_K[0]), float(moments.item_KK[0, 0])
     seed_sd = float(np.sqrt(moments.seed_KK[0, 0] * S))
+    return resolution_of(seen, S, seed_sd, item_var, level)
+
+
+def resolution_of(seen: float, n_seeds: int, seed_sd: float, item_var: float, level: float = 0.95) -> Resolution:
+    """What a contrast's spread over seeds, and the variance that seeds do not shrink, let its seeds see."""
     needed = seeds_needed(seen, seed_sd, item_var, level)
     return Resolution(
-        n_seeds=S,
+        n_seeds=n_seeds,
         seen=seen,
-        detectable=minimum_detectable_effect(seed_sd, S, item_var, level),
-        more_seeds=None if needed is None else max(needed - S, 1),
+        detectable=minimum_detectable_effect(seed_sd, n_seeds, item_var, level),
+        more_seeds=None if needed is None else max(needed - n_seeds, 1),
     )
 
 
@@ -161,6 +165,7 @@ def _sentence(
     dense_gain: Interval,
     min_seeds: int,
     seeds_missing: int | None,
+    not_converged: bool,
 ) -> str:
     """The verdict in plain words."""
     share, words, level = f"{q:.0%} of dense's gain", set_words(*ends), f"{dense_gain.level:.0%}"
@@ -170,12 +175,13 @@ def _sentence(
         else " More seeds alone would not decide it; more items or ranks further apart would."
     )
     few = dense_gain.n_seeds < min_seeds
+    limit = ", and was still improving when its budget ended: at this budget" if not_converged else ":"
     no_gain = f"training gains {dense_gain.estimate:.3g}, not clearly more than nothing: no gain to ask a rank for."
     shown = f"the rank that reaches {share} is {words}." if _has_headroom(dense_gain) else f"dense {no_gain}"
     return {
         "no headroom": f"Dense {no_gain}",
-        "placement-limited": f"Dense training of these sites stays below {q:.0%} of full fine-tuning's gain: the "
-        f"placement is the limit, whatever the rank. The rank that reaches {share} is {words}.",
+        "placement-limited": f"Dense training of these sites stays below {q:.0%} of full fine-tuning's gain{limit} "
+        f"the placement is the limit, whatever the rank. The rank that reaches {share} is {words}.",
         "not converged": "Some training was still improving when its budget ended, so this is a statement about the "
         f"budget: the rank that reaches {share} is {words}.",
         "underpowered": (
@@ -230,15 +236,14 @@ def required_rank(
     Shapes: every score [seeds, items], seeds paired across arms; reference_N from reference_scores.
     A rank is sufficient when the lower end of the two-sided `level` interval of gain_r - q * gain_dense is at
     least 0 (a one-sided 97.5 % bound at 0.95), insufficient when the upper end is below 0, else undecided.
-    `low` is the smallest trained rank not insufficient; None when that is the lowest trained rank and lower
-    ones stay possible (it is above 1, or it suffices: a need below the lowest rank can not be resolved);
-    the largest trained rank plus 1 when every trained rank is insufficient. `high` is the smallest trained
-    rank from which all larger ones are sufficient; None when there is none.
+    `low` is the smallest trained rank not insufficient; None when that is the lowest trained rank and above 1, so
+    that lower ones stay possible; the largest trained rank plus 1 when every trained rank is insufficient. `high` is
+    the smallest trained rank from which all larger ones are sufficient; None when there is none.
     When the lower end of dense's gain is not above 0 there is no gain to share: then, whatever the verdict, every
-    rank is undecided and both ends are None.
+    rank is undecided and both ends are None. Where there is one, rank 0 is too little, so that the need is at least 1.
     Verdict, the first that holds: `underpowered` (fewer than min_seeds), `no headroom`, `placement-limited` (dense
-    below q of full), `not converged`, `censored below` (the lowest rank and all above suffice), `not reached` (the
-    largest rank is insufficient and none suffices), `underpowered` (no `high`), `estimated`.
+    below q of full), `not converged`, `censored below` (the lowest rank and all above suffice, and it is above 1), `not
+    reached` (every rank is insufficient), `underpowered` (no `high`), `estimated`.
     Raises: BadInput when there is no rank, q is not in (0, 1], or seeds or items do not pair.
     """
     if not scores_by_rank or not 0 < q <= 1 or min(scores_by_rank) < 1:
@@ -272,7 +277,7 @@ def required_rank(
         high=ends[1],
         by_rank=by_rank,
         contrast=intervals,
-        sentence=_sentence(verdict, ends, ranks, q, dense_gain, min_seeds, seeds_missing),
+        sentence=_sentence(verdict, ends, ranks, q, dense_gain, min_seeds, seeds_missing, not_converged),
         seeds_missing=seeds_missing,
         resolution=resolution if headroom else {},
     )
@@ -304,7 +309,7 @@ def _over(a: int | None, b: int | None) -> float | None:
     return None if a is None or b is None else a / b
 
 
-def _lowest_need(found: RequiredRank) -> int | None:
+def lowest_need(found: RequiredRank) -> int | None:
     """Smallest need that the set leaves possible: one more than the largest trained rank below `low`."""
     if found.low is None:
         return None
@@ -325,7 +330,7 @@ def rank_ratio(a: RequiredRank, b: RequiredRank) -> RankRatio:
     on_curve = [_rank_on_curve({r: c.estimate for r, c in found.contrast.items()}) for found in (a, b)]
     return RankRatio(
         estimate=_over(*on_curve),
-        low=_over(_lowest_need(a), b.high),
-        high=_over(a.high, _lowest_need(b)),
+        low=_over(lowest_need(a), b.high),
+        high=_over(a.high, lowest_need(b)),
         level=1 - sum(1 - level for level in levels),
     )

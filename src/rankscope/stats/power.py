@@ -16,14 +16,16 @@ def minimum_detectable_effect(
     """Smallest true contrast that n_seeds seeds tell from 0 with the given power.
 
     seed_sd is the standard deviation of the contrast between seeds, item_var the part of the mean's
-    variance that more seeds do not shrink. Degrees of freedom: n_seeds - 1.
-    Source: the usual sum of two t quantiles, as in Cohen 1988.
+    variance that more seeds do not shrink. Quantiles are those of the interval that decides (crossed.py): t with
+    n_seeds - 1 degrees of freedom on the seed part, normal on the items, of which there are many.
+    Source: the usual sum of two quantiles, as in Cohen 1988.
     """
     if n_seeds < 2 or seed_sd < 0 or item_var < 0:
         raise BadInput(f"Need n_seeds >= 2, seed_sd >= 0, item_var >= 0, not {n_seeds}, {seed_sd}, {item_var}.")
-    df = n_seeds - 1
-    quantiles = float(stats.t.ppf((1 + level) / 2, df) + stats.t.ppf(power, df))
-    return quantiles * math.sqrt(seed_sd**2 / n_seeds + item_var)
+    t_seed, t_item = (
+        float(stats.t.ppf((1 + level) / 2, df) + stats.t.ppf(power, df)) for df in (n_seeds - 1, math.inf)
+    )
+    return math.sqrt(t_seed**2 * seed_sd**2 / n_seeds + t_item**2 * item_var)
 
 
 def times_as_many(p: float, wanted_p: float, power: float = 0.8) -> float:

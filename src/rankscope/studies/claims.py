@@ -39,7 +39,7 @@ def first_look_claims(evidence: Evidence, command: str) -> tuple[ClaimCard, ...]
         limits=_limits(planning, reasoning),
         command=command,
         p_value=None if doubt else p_value_of(lambda level: verdict_at(evidence, planning, reasoning, level)),
-        power="" if verdict in DECIDED else sets_power((planning, reasoning)),
+        power="" if verdict in DECIDED else sets_power(evidence, (planning, reasoning)),
     )
     return (card,)
 

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from rankscope.rank.records import ClaimCard, Control, CurvePoint, RequiredRank, Resolution, SkillFindings
-from rankscope.rank.required import contrast_resolution
+from rankscope.rank.required import contrast_resolution, resolution_of
 from rankscope.stats.crossed import crossed_interval
 from rankscope.stats.holm import holm
 from rankscope.stats.interval import Interval
-from rankscope.stats.power import minimum_detectable_effect, seeds_needed, times_as_many
+from rankscope.stats.power import times_as_many
 from rankscope.stats.smallest_error import smallest_error
 
 DECIDED = ("supported", "refuted")
@@ -98,6 +98,9 @@ def corrected(cards: Sequence[ClaimCard]) -> tuple[ClaimCard, ...]:
 def _surviving(card: ClaimCard, p_holm: float, n_declared: int) -> ClaimCard:
     p = card.p_value
     card = card.override(p_holm=None if p is None else p_holm, n_declared=n_declared)
+    if p is None and card.verdict in DECIDED:
+        because = f"It would be {card.verdict}, but its rule has no p-value that could be corrected. {card.because}"
+        return card.override(verdict="undecided", because=because)
     if p is None or card.verdict not in DECIDED or p_holm <= ERROR:
         return card.override(power=f"{card.power} {_at_most(n_declared)}") if counts_seeds(card) else card
     because = (
@@ -170,10 +173,21 @@ def resolution_words(found: Resolution, per_unit: float, unit: str) -> str:
         if found.more_seeds is None
         else f"about {found.more_seeds} more seed{'' if found.more_seeds == 1 else 's'} would decide it"
     )
-    return (
-        f"with {found.n_seeds} seeds this design sees a contrast of {per_unit * found.detectable:.2g} {unit}; "
-        f"it saw {per_unit * found.seen:.2g}; {more}."
-    )
+    return f"{sees_words(found, per_unit, unit)}; {more}."
+
+
+def sees_words(found: Resolution, per_unit: float, unit: str) -> str:
+    """The smallest contrast that the seeds tell from 0 with 80 % power, and the one that they saw."""
+    detectable, seen = per_unit * found.detectable, per_unit * found.seen
+    return f"with {found.n_seeds} seeds this design sees a contrast of {detectable:.2g} {unit}; it saw {seen:.2g}"
+
+
+def blocked_words(
+    why: str, told: Iterable[tuple[str, Resolution | None]] = (), per_unit: float = 100, unit: str = "points"
+) -> str:
+    """That seeds are not what is missing, and what those that there are can see all the same."""
+    sees = [f"{name}: {sees_words(found, per_unit, unit)}." for name, found in told if found is not None]
+    return " ".join([f"More seeds alone would not decide it: {why}.", *sees])
 
 
 def seed_resolution(values_S: np.ndarray, least_spread: float = 0.0, item_var: float = 0.0) -> Resolution | None:
@@ -186,20 +200,34 @@ def seed_resolution(values_S: np.ndarray, least_spread: float = 0.0, item_var: f
     if n_seeds < 2:
         return None
     spread, seen = max(float(values_S.std(ddof=1)), least_spread), float(values_S.mean())
-    needed = seeds_needed(seen, spread, item_var)
-    return Resolution(
-        n_seeds=n_seeds,
-        seen=seen,
-        detectable=minimum_detectable_effect(spread, n_seeds, item_var),
-        more_seeds=None if needed is None else max(needed - n_seeds, 1),
-    )
+    return resolution_of(seen, n_seeds, spread, item_var)
 
 
-def sets_power(skills: Sequence[SkillFindings]) -> str:
+def at_the_bar(evidence: Evidence, skills: Iterable[SkillFindings]) -> list[tuple[str, Resolution | None]]:
+    """Of the ranks on either side of the bar, what seeds see of their gain less the share of dense's that is asked."""
+    return [
+        (
+            f"{skill.name}, {point.arm} from {SHARES[0]:.0%} of dense's gain",
+            evidence.contrast_power([(skill, point.arm, 1.0), (skill, "dense", -SHARES[0])]),
+        )
+        for skill in skills
+        for point in skill.curve
+        if point.rank in _next_to_the_bar(skill.required[0])
+    ]
+
+
+def _next_to_the_bar(required: RequiredRank) -> tuple[int, ...]:
+    """The largest trained rank that is too little, and the smallest from which all are enough; those that there are."""
+    too_little = [rank for rank, found in required.by_rank.items() if found == "insufficient"]
+    ends = (max(too_little, default=None), required.high)
+    return tuple(rank for rank in ends if rank is not None)
+
+
+def sets_power(evidence: Evidence, skills: Sequence[SkillFindings]) -> str:
     """Power of a claim about required ranks: its undecided ranks, or why seeds are not what is missing."""
     stuck = [f"{skill.name} is {skill.required[0].verdict}" for skill in skills if skill.required[0].verdict in STUCK]
     if stuck:
-        return f"More seeds alone would not decide it: {', '.join(stuck)}."
+        return blocked_words(", ".join(stuck), at_the_bar(evidence, skills))
     undecided = [
         (f"{skill.name}, rank {rank}", found)
         for skill in skills
@@ -209,7 +237,9 @@ def sets_power(skills: Sequence[SkillFindings]) -> str:
         return power_words(undecided)
     if min(skill.n_seeds for skill in skills) < 2:
         return "One seed says nothing about the spread over seeds, so not how many would decide it."
-    return "More seeds alone would not decide it: no rank is undecided; ranks closer together would narrow the ratio."
+    return blocked_words(
+        "no rank is undecided; ranks closer together would narrow the ratio", at_the_bar(evidence, skills)
+    )
 
 
 STUCK = ("no headroom", "placement-limited", "not converged")

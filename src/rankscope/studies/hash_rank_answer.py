@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from rankscope.rank.records import CalibrationRow, ClaimCard, OneRateNeed, RequiredRank, SkillFindings
-from rankscope.rank.required import set_words
+from rankscope.rank.required import lowest_need, set_words
 from rankscope.stats.interval import Interval
 from rankscope.studies.answers import held_words
 from rankscope.studies.claims import unsettled_words
@@ -210,7 +210,7 @@ def control_words(evidence: Evidence) -> tuple[str, ...]:
 
 def _no_less_words(copy: SkillFindings, evidence: Evidence) -> str:
     """That the copy surely needs no less rank than a task on the same sites; empty where that is not shown."""
-    low, tasks = copy.required[0].low, [evidence.skill("matched", f"{name}, all maps") for name in TWINS]
+    low, tasks = lowest_need(copy.required[0]), [evidence.skill("matched", f"{name}, all maps") for name in TWINS]
     ends = {one.name: one.required[0].high for one in tasks if one}
     no_less = [name for name, high in ends.items() if low is not None and high is not None and low >= high]
     return f" It needs no less than {' and '.join(no_less)}: a warning." if no_less else ""

@@ -14,6 +14,8 @@ from rankscope.studies.evidence import (
     MIN_SEEDS,
     STUCK,
     Evidence,
+    at_the_bar,
+    blocked_words,
     few_words,
     p_value_of,
     points_words,
@@ -24,7 +26,15 @@ from rankscope.studies.hash_rank_limits import card_limits
 from rankscope.studies.hash_rank_power import low_rank_power
 from rankscope.studies.hash_rank_ratio_claims import RATIO_CLAIMS, ratio_card
 from rankscope.studies.hash_rank_ratios import largest_functional
-from rankscope.studies.hash_rank_twins import PAPER, PRIMARY, Pair, pairs_of, score_words, unmatched
+from rankscope.studies.hash_rank_twins import (
+    PAPER,
+    PRIMARY,
+    Pair,
+    pairs_of,
+    score_words,
+    seeds_of,
+    unmatched,
+)
 
 LOW_RANK = 8
 """Directions per map that still count as a low-rank space: a sixteenth of the width of tiny-gpt2."""
@@ -91,7 +101,7 @@ def low_rank_card(evidence: Evidence, mode: str, command: str) -> ClaimCard:
     """`reasoning lives in low-rank spaces`."""
     pairs = pairs_of(evidence, mode)
     told = [place for place in PRIMARY if place in pairs and not _untold(pairs[place])]
-    n_seeds = min(skill.n_seeds for pair in pairs.values() for skill in pair)
+    n_seeds = pairs[told[0]][1].n_seeds if told else seeds_of(pairs)
 
     def at(level: float) -> str:
         return low_rank_verdict(evidence, pairs[told[0]][1], level) if told else "undecided"
@@ -101,9 +111,11 @@ def low_rank_card(evidence: Evidence, mode: str, command: str) -> ClaimCard:
         planning, reasoning = pairs[told[0]]
         estimate = f"{told[0]}: {_rank_words(reasoning)}"
         because = f"HashHop in the same place: {_rank_words(planning)}."
-        power = low_rank_power(reasoning, LOW_RANK)
+        power = low_rank_power(evidence, reasoning, LOW_RANK)
     else:
-        estimate, power = "no placement can be told", "More seeds alone would not decide it: no placement can be told."
+        estimate = "no placement can be told"
+        reasoning_there = [pairs[place][1] for place in PRIMARY if place in pairs]
+        power = blocked_words(estimate, at_the_bar(evidence, reasoning_there))
         because = "; ".join(f"{place}: {_untold(pair)}" for place, pair in pairs.items() if place in PRIMARY)
     if n_seeds < MIN_SEEDS:
         verdict, because = "underpowered", f"{few_words(n_seeds)} {because}"
@@ -175,10 +187,11 @@ def lora_card(evidence: Evidence, mode: str, name: str, word: str, command: str)
 
 
 def _lora_power(evidence: Evidence, skill: SkillFindings, arm: str, why: str) -> str:
+    found = evidence.contrast_power([(skill, arm, 1.0)], beyond=WORTH) if skill.point(arm) else None
+    measured = f"Measured from {100 * WORTH:.0f} points"
     if why:
-        return f"More seeds alone would not decide it: {why}."
-    found = evidence.contrast_power([(skill, arm, 1.0)], beyond=WORTH)
-    return "" if found is None else f"Measured from {100 * WORTH:.0f} points: {resolution_words(found, 100, 'points')}"
+        return blocked_words(why, [(measured, found)])
+    return "" if found is None else f"{measured}: {resolution_words(found, 100, 'points')}"
 
 
 def lora_verdict(gain: Interval) -> str:

@@ -14,6 +14,7 @@ def card_limits(evidence: Evidence, mode: str) -> tuple[str, ...]:
     return (
         f"One base that knows one-hop lookup and nothing else; {mode} mode; {some.budget}.",
         "HashHop is judged on items that end at a leaf, as HashChain always does: seeing it can replace counting.",
+        "At the middle level HashHop writes paths of 1 or 2 hops, HashChain of 1 to 3; they differ elsewhere too.",
         *_cut_on(some),
         "Required rank is an upper bound set by this optimiser and budget: more steps may need less rank.",
         *(further if set(pairs_of(evidence, mode)) - set(PRIMARY) else ()),

@@ -4,8 +4,19 @@ import numpy as np
 
 from rankscope.rank.records import SkillFindings
 from rankscope.studies.claims import PAPER_RANGE
-from rankscope.studies.evidence import power_words, resolution_words, seed_resolution, sets_power
+from rankscope.studies.evidence import (
+    Evidence,
+    at_the_bar,
+    blocked_words,
+    power_words,
+    resolution_words,
+    seed_resolution,
+    sets_power,
+)
 from rankscope.studies.hash_rank_ratios import hidden_spread, largest_functional
+
+ROUNDED = 12**-0.5
+"""Standard deviation that rounding to whole directions may hide."""
 
 
 def ratio_power(low_S: np.ndarray, high_S: np.ndarray, item_var: float = 0.0) -> str:
@@ -17,6 +28,7 @@ def ratio_power(low_S: np.ndarray, high_S: np.ndarray, item_var: float = 0.0) ->
     if len(low_S) < 2:
         return "One seed says nothing about the spread over seeds, so not how many would decide it."
     least, most = np.log(PAPER_RANGE)
+    sees = _sees_factor(low_S, high_S, item_var)
     with np.errstate(divide="ignore"):
         low_S, high_S = np.log(low_S), np.log(high_S)
     low, high = float(low_S.mean()), float(high_S.mean())
@@ -29,13 +41,13 @@ def ratio_power(low_S: np.ndarray, high_S: np.ndarray, item_var: float = 0.0) ->
     elif low > most:
         return (
             f"More seeds alone would not decide it: the ratio lies above {PAPER_RANGE[1]:g}, where the rule gives no "
-            "verdict."
+            f"verdict.{sees}"
         )
     else:
         return (
             f"More seeds alone would not decide it: with any number of them the interval would be "
             f"[{np.exp(low):.3g}, {np.exp(high):.3g}], as wide as the budgets tried leave it. Budgets closer together "
-            "would narrow it."
+            f"would narrow it.{sees}"
         )
     found = seed_resolution(distance_S, hidden_spread(np.exp(low_S), np.exp(high_S)), item_var)
     assert found is not None
@@ -44,19 +56,29 @@ def ratio_power(low_S: np.ndarray, high_S: np.ndarray, item_var: float = 0.0) ->
     )
 
 
-def low_rank_power(skill: SkillFindings, most: int) -> str:
+def _sees_factor(low_S: np.ndarray, high_S: np.ndarray, item_var: float) -> str:
+    """How far from a border a ratio must lie for the seeds to tell, in the middle of what budgets leave open."""
+    middle_S = np.sqrt(low_S * high_S)
+    if not (np.isfinite(middle_S) & (middle_S > 0)).all():
+        return ""
+    found = seed_resolution(np.log(middle_S), hidden_spread(low_S, high_S), item_var)
+    assert found is not None
+    return f" With {found.n_seeds} seeds this design sees a factor of {np.exp(found.detectable):.2g} from a border."
+
+
+def low_rank_power(evidence: Evidence, skill: SkillFindings, most: int) -> str:
     """What more seeds could do: ranks from `most` on that are undecided, unless the functional rank forbids it."""
     uses = largest_functional(skill)
     near = {rank: found for rank, found in skill.required[0].resolution.items() if rank >= most}
     if uses is None:
-        return "More seeds alone would not decide it: the functional rank was not measured."
+        return blocked_words("the functional rank was not measured", at_the_bar(evidence, [skill]))
     above = [rank for rank in uses.by_seed if rank > most]
     could_refute = any(found.seen < 0 for found in near.values())
     if near and (could_refute or not above):
         return power_words((f"{skill.name}, rank {rank}", found) for rank, found in near.items())
     if above:
-        return (
-            f"More seeds alone would not decide it: the functional rank lies above {most} in {len(above)} of "
-            f"{len(uses.by_seed)} seeds, and it must not in any."
-        )
-    return sets_power((skill,))
+        often = f"{len(above)} of {len(uses.by_seed)} seeds"
+        why = f"the functional rank lies above {most} in {often}, and it must not in any"
+        found = seed_resolution(np.array(uses.by_seed, dtype=float) - most, ROUNDED)
+        return blocked_words(why, [(f"Functional rank less {most}", found)], 1, "directions")
+    return sets_power(evidence, (skill,))

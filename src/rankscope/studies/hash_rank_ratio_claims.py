@@ -17,6 +17,8 @@ from rankscope.studies.evidence import (
     MIN_SEEDS,
     SHARES,
     Evidence,
+    at_the_bar,
+    blocked_words,
     few_words,
     incomparable_words,
     p_value_of,
@@ -26,6 +28,7 @@ from rankscope.studies.hash_rank_limits import card_limits
 from rankscope.studies.hash_rank_power import ratio_power
 from rankscope.studies.hash_rank_ratios import (
     COUNT,
+    EQUALS_NOMINAL,
     Cut,
     Measure,
     Ratio,
@@ -36,7 +39,16 @@ from rankscope.studies.hash_rank_ratios import (
     required_ratio,
     threshold_counts,
 )
-from rankscope.studies.hash_rank_twins import PAPER, PRIMARY, Pair, equal_rate_pairs, pairs_of, repeat_pair, unmatched
+from rankscope.studies.hash_rank_twins import (
+    PAPER,
+    PRIMARY,
+    Pair,
+    equal_rate_pairs,
+    pairs_of,
+    repeat_pair,
+    seeds_of,
+    unmatched,
+)
 
 RATIO_RULE = (
     "Ratio HashHop over HashChain of the {quantity}, in one mode, at three placements (c_proj as in the paper, all "
@@ -118,7 +130,7 @@ def ratio_card(claim: RatioClaim, evidence: Evidence, mode: str, command: str) -
     verdict, primary = ratio_verdict(ratios)
     told = "; ".join(f"{place} {ratio.words}" for place, ratio in ratios.items())
     twice = same_task_twice(claim.measure, evidence)
-    n_seeds = min(skill.n_seeds for pair in pairs.values() for skill in pair)
+    n_seeds = seeds_of(pairs)
     repeat = f" The same task twice, all maps: {twice.words}." if twice else ""
     if claim.measure is functional_ratio:
         for how, cut in OTHER_CUTS.items():
@@ -210,26 +222,35 @@ def _ratio_power(
     claim: RatioClaim, evidence: Evidence, pairs: dict[str, Pair], ratios: dict[str, Ratio], primary: str, doubt: str
 ) -> str:
     """What keeps the claim undecided, and what seeds could do about it."""
-    if not primary or doubt:
-        return f"More seeds alone would not decide it: {doubt or 'no placement can be told'}."
+    if not primary:
+        there = [skill for place in PRIMARY if place in pairs for skill in pairs[place]]
+        sees = at_the_bar(evidence, there) if claim.measure is required_ratio else ()
+        return blocked_words(f"no placement can be told{_no_contrast(ratios)}", sees)
+    if doubt:
+        return f"{blocked_words(doubt)} {primary}: {_power_at(claim, evidence, pairs[primary])}"
     stand = ratios[primary].stand
     if stand == "open":
         return _power_at(claim, evidence, pairs[primary])
     others = {place: ratio.stand for place, ratio in ratios.items() if place != primary and not ratio.untold}
     against = [place for place, other in others.items() if other not in (stand, "open")]
     if against:
-        return (
-            f"More seeds alone would not decide it: {primary} {stand} the claim, and {' and '.join(against)} "
-            f"{'stands' if len(against) == 1 else 'stand'} against that."
-        )
+        stands = "stands" if len(against) == 1 else "stand"
+        why = blocked_words(f"{primary} {stand} the claim, and {' and '.join(against)} {stands} against that")
+        return f"{why} {primary}: {_power_at(claim, evidence, pairs[primary])}"
     still_open = [f"{place}: {_power_at(claim, evidence, pairs[place])}" for place in others if others[place] == "open"]
     return f"{primary} {stand} the claim, but half of the other conditions would have to. {' '.join(still_open)}"
+
+
+def _no_contrast(ratios: dict[str, Ratio]) -> str:
+    """That a count which equals the nominal rank leaves nothing to see, whatever the number of seeds."""
+    same = any(ratio.untold == EQUALS_NOMINAL for ratio in ratios.values())
+    return "; a count that equals the nominal rank in every seed leaves no contrast to see" * same
 
 
 def _power_at(claim: RatioClaim, evidence: Evidence, pair: Pair) -> str:
     """What more seeds could do under one condition."""
     if claim.measure is required_ratio:
-        return sets_power(pair)
+        return sets_power(evidence, pair)
     if claim.measure is functional_ratio:
         low_S, high_S, _ = functional_ends(pair)
         return ratio_power(low_S, high_S, functional_item_variance(evidence, pair) or 0.0)

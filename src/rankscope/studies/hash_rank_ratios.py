@@ -16,6 +16,7 @@ from rankscope.studies.hash_rank_twins import Pair
 
 COUNT = "N(1e-3)"
 """The paper's own count: singular values above a thousandth of the largest."""
+EQUALS_NOMINAL = f"{COUNT} equals the nominal rank"
 SAME_AS_NULL = 2.0
 """A count within this factor of the shuffled labels' does not see the task."""
 
@@ -135,7 +136,7 @@ def count_ratio(evidence: Evidence, pair: Pair, level: float) -> Ratio:
     if len(ranks := {nominal for nominal, _ in counts}) > 1:
         return Ratio(untold=f"the largest adapters left are rank {' and rank '.join(map(str, sorted(ranks)))}")
     if any(nominal * SATURATED <= min(by_seed) for nominal, by_seed in counts):
-        return Ratio(untold=f"{COUNT} equals the nominal rank")
+        return Ratio(untold=EQUALS_NOMINAL)
     if any(min(by_seed) <= 0 for _, by_seed in counts):
         return Ratio(untold="an adapter that is zero")
     if unpaired := _unpaired([by_seed for _, by_seed in counts]):

@@ -53,6 +53,12 @@ def _equal_rate_pair(evidence: Evidence, swapped: SkillFindings) -> Pair | None:
     return (swapped, other) if name == next(iter(TWINS)) else (other, swapped)
 
 
+def seeds_of(pairs: dict[str, Pair]) -> int:
+    """Fewest seeds of any condition that is compared; of all where none is."""
+    compared = [pair for pair in pairs.values() if not unmatched(pair)] or pairs.values()
+    return min(skill.n_seeds for pair in compared for skill in pair)
+
+
 def unmatched(pair: Pair) -> str:
     """Why the twins of a level can not be compared: too easy, not learnt, or not equally hard; empty where they can."""
     base, fulls = [skill.base_score for skill in pair], [skill.point("full") for skill in pair]

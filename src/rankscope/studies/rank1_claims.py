@@ -29,6 +29,7 @@ from rankscope.studies.evidence import (
     PRIMARY,
     Evidence,
     Term,
+    blocked_words,
     few_words,
     improved_in_most,
     incomparable_words,
@@ -216,13 +217,13 @@ def _estimate(evidence: Evidence, question: Question) -> str:
 
 def _power(evidence: Evidence, question: Question, doubt: str) -> str:
     """What these seeds and items could see of each contrast that decides, or that seeds are not what is missing."""
-    if doubt:
-        return f"More seeds alone would not decide it: {doubt}."
     told = [
         (name, found)
         for name, terms in question.contrasts.items()
         if (found := evidence.contrast_power(terms, question.score))
     ]
+    if doubt:
+        return blocked_words(doubt, told)
     return power_words(told) or "One seed says nothing about the spread over seeds, so not how many would decide it."
 
 

@@ -13,6 +13,7 @@ from rankscope.studies.evidence import (
     LEVEL,
     MIN_SEEDS,
     Evidence,
+    blocked_words,
     few_words,
     improved_in_most,
     incomparable_words,
@@ -86,12 +87,11 @@ def _doubt(skill: SkillFindings, arm: str) -> str | None:
 
 def _power(contrasts: dict[Population, np.ndarray], bar: float, doubt: str | None) -> str:
     """What these seeds and items could see of each difference's distance from the bar, if seeds are what is missing."""
-    if doubt:
-        return f"More seeds alone would not decide it: {doubt}."
-    told = [(name, contrast_resolution(contrast_SN - bar)) for name, contrast_SN in contrasts.items()]
-    words = [
-        f"Less {POPULATION_NAMES[name]}, measured from {bar:g}: {resolution_words(found, 1, 'of AUROC')}"
-        for name, found in told
-        if found is not None
+    told = [
+        (f"Less {POPULATION_NAMES[name]}, measured from {bar:g}", contrast_resolution(contrast_SN - bar))
+        for name, contrast_SN in contrasts.items()
     ]
+    if doubt:
+        return blocked_words(doubt, told, 1, "of AUROC")
+    words = [f"{name}: {resolution_words(found, 1, 'of AUROC')}" for name, found in told if found is not None]
     return " ".join(words) or "One seed says nothing about the spread over seeds, so not how many would decide it."

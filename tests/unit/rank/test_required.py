@@ -37,7 +37,9 @@ def test_estimated_between_trained_ranks():
     ("means", "options", "verdict", "ends"),
     [
         ({2: 0.88, 4: 0.9}, {}, "censored below", (None, 2)),
+        ({1: 0.88, 2: 0.9}, {}, "estimated", (1, 1)),
         ({1: 0.2, 2: 0.3}, {}, "not reached", (3, None)),
+        ({1: 0.82, 2: 0.3}, {}, "underpowered", (1, None)),
         ({1: 0.2, 2: 0.88}, {"full": 1.2}, "placement-limited", (2, 2)),
         ({1: 0.2, 2: 0.88}, {"full": 0.9, "not_converged": True}, "not converged", (2, 2)),
         ({1: 0.1, 2: 0.1}, {"dense": 0.1}, "no headroom", (None, None)),
@@ -84,12 +86,28 @@ def test_arms_that_do_not_pair_are_refused():
 def test_ratios_take_one_sided_sets():
     four = _found({1: 0.3, 2: 0.5, 4: 0.88, 8: 0.9})
     two = _found({1: 0.3, 2: 0.88, 4: 0.9})
-    censored, unreached = _found({1: 0.89, 2: 0.9}), _found({1: 0.2, 2: 0.3})
+    censored, unreached = _found({2: 0.89, 4: 0.9}), _found({1: 0.2, 2: 0.3})
     ratio = rank_ratio(four, two)
     assert (ratio.estimate, ratio.low, ratio.high) == (2, 1.5, 2)
     assert ratio.level == pytest.approx(0.9)
-    assert (rank_ratio(four, censored).low, rank_ratio(four, censored).high) == (3, None)
+    assert (rank_ratio(four, censored).low, rank_ratio(four, censored).high) == (1.5, None)
     assert (rank_ratio(unreached, four).low, rank_ratio(unreached, four).high) == (0.75, None)
+
+
+def test_a_need_of_one_is_bounded_from_both_sides():
+    """Rank 0 gains nothing, so where rank 1 suffices the need is 1: {2} over {1} is 2, at every level."""
+    two = _found({1: 0.3, 2: 0.88, 4: 0.9})
+    for level in (0.01, 0.5, 0.95):
+        one = _found({1: 0.88, 2: 0.89, 4: 0.9}, level=level)
+        ratio = rank_ratio(two, one)
+        assert (one.low, one.high, ratio.low, ratio.high) == (1, 1, 2, 2)
+
+
+def test_dense_that_still_improves_makes_the_place_a_limit_at_this_budget_alone():
+    for improving, told in ((True, "was still improving when its budget ended: at this budget"), (False, "gain: the")):
+        found = _found({1: 0.2, 2: 0.88}, full=1.2, not_converged=improving)
+        assert found.verdict == "placement-limited"
+        assert told in found.sentence
 
 
 def test_ratios_leave_open_the_needs_between_trained_ranks():

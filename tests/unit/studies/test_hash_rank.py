@@ -119,9 +119,9 @@ def cards(skills, level: float = 1.0, by_items: float = 0.0):
 
     def contrast_SN(terms, _score) -> np.ndarray:
         """Seeds as they are told, and items that add nothing."""
-        ((one, arm, _),) = terms
-        by_seed = next(point.gain.by_seed for point in one.curve if point.arm == arm)
-        return np.tile(np.array(by_seed)[:, None], 9)
+        gains = [next(point.gain.by_seed for point in one.curve if point.arm == arm) for one, arm, _ in terms]
+        by_seed = sum(weight * np.array(gain) for gain, (*_, weight) in zip(gains, terms, strict=True))
+        return np.tile(by_seed[:, None], 9)
 
     def functional_SD(one: SkillFindings, control: Control, q: float) -> np.ndarray:
         """Seeds as they are told, times what a draw of items does to all of them."""
@@ -159,8 +159,8 @@ def test_another_placement_can_veto_and_the_first_that_can_be_told_decides():
     vetoed = [*twins({}, HALF, ("c_proj", "attention")), *twins({}, {}, ("all maps",))]
     card = cards(vetoed)[REQUIRED]
     assert card.verdict == "undecided"
-    assert card.power == (
-        "More seeds alone would not decide it: c_proj favours the claim, and all maps stands against that."
+    assert card.power.startswith(
+        "More seeds alone would not decide it: c_proj favours the claim, and all maps stands against that. c_proj: "
     )
     flipped = [*twins({}, {}, ("c_proj",)), *twins({}, HALF, ("all maps", "attention"))]
     assert cards(flipped)[REQUIRED].verdict == "undecided"
@@ -172,6 +172,23 @@ def test_another_placement_can_veto_and_the_first_that_can_be_told_decides():
     nowhere = cards(twins(limited, limited))[REQUIRED]
     assert (nowhere.verdict, nowhere.p_value) == ("undecided", None)
     assert nowhere.power == "More seeds alone would not decide it: no placement can be told."
+
+
+def test_what_can_not_be_told_still_says_what_its_seeds_could_see():
+    """Rank 2 and 4, on either side of the bar, 8 points short of and 2 points above .9 of dense's .97."""
+    ranks = (point("rank 2", 0.793, 2), point("rank 4", 0.893, 4), point("rank 64", 0.95, 64))
+    curve = (*ranks, point("dense", 0.97), point("full", 0.98))
+    stuck = {"need": required(4, 4, "not converged"), "curve": curve}
+    power = cards(twins(stuck, stuck))[REQUIRED].power
+    for place in ("c_proj", "all maps", "attention"):
+        for task in hash_rank.TWINS:
+            sees = f"{task}, {place}, rank 2 from 90% of dense's gain: with 5 seeds this design sees a contrast of "
+            assert sees in power
+    assert power.count("points; it saw -8.") == power.count("points; it saw 2.") == 6
+    count = cards(twins({"counts": (64.0,) * 5}, {"counts": (64.0,) * 5}))[COUNT].power
+    assert "a count that equals the nominal rank in every seed leaves no contrast to see" in count
+    uses = cards(twins({}, {"uses": (12, 12, 10, 12, 14)}))[LOW_RANK].power
+    assert "Functional rank less 8: with 5 seeds this design sees a contrast of 2.4 directions; it saw 4." in uses
 
 
 def test_half_of_the_other_conditions_must_favour():
