@@ -13,12 +13,14 @@ from rankscope.cli.main import BAD_INPUT, INTERRUPTED, OUR_FAULT
 from rankscope.cli.task import LEAKS_FOUND
 from rankscope.lm.bases import load_base, shipped_bases
 from rankscope.rank.records import RequiredVerdict, read_findings
+from rankscope.studies import hash_rank
 from rankscope.studies.catalog import STUDIES
 from rankscope.studies.other_rates import ON_PURPOSE
 from rankscope.studies.page import FINDINGS, RESULTS
 
 ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+HASH_RANK = (ROOT / "docs" / "hash_rank.md").read_text(encoding="utf-8")
 
 
 def test_the_verdict_table_lists_every_verdict():
@@ -39,10 +41,28 @@ def test_every_name_imported_in_the_python_block_is_public():
     assert names <= set(rankscope.__all__)
 
 
-def test_every_study_and_form_is_described():
-    for name, entry in STUDIES.items():
-        assert f"`{name}`" in README
-        assert all(f"`{form}`" in README for form in entry.forms)
+def rows(text: str, header: str) -> list[list[str]]:
+    """Cells of the table under the header that begins so, row by row."""
+    lines = text.split(header)[1].split("\n\n", maxsplit=1)[0].splitlines()[2:]
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+
+
+def test_every_study_is_named_and_the_form_table_lists_every_form_and_no_other():
+    assert all(f"`{name}`" in README for name in STUDIES)
+    named = [name for first, *_ in rows(README, "| form | what it is |") for name in re.findall(r"`([^`]+)`", first)]
+    assert set(named) == {form for entry in STUDIES.values() for form in entry.forms}
+
+
+def test_the_form_table_of_hash_rank_has_every_form_and_counts_its_trainings():
+    told = {
+        tuple(re.findall(r"`([^`]+)`", names)): trainings
+        for names, trainings, *_ in rows(HASH_RANK, "| form | trainings |")
+    }
+    assert sorted(form for forms in told for form in forms) == sorted(hash_rank.FORMS)
+    for forms, trainings in told.items():
+        counts = [len({cell for *_, cell in hash_rank.plan(form).cells()}) for form in forms]
+        tuned = f"{min(counts)} to {max(counts)} per rate tried"
+        assert trainings == (str(counts[0]) if len(forms) == 1 else tuned), forms
 
 
 def test_the_sizes_of_the_shipped_bases_are_as_stated():
@@ -81,24 +101,27 @@ def test_the_estimator_table_has_the_numbers_of_the_kept_calibration():
 
 
 def test_the_tables_of_hash_rank_have_the_numbers_of_the_kept_run():
-    text = (ROOT / "docs" / "hash_rank.md").read_text(encoding="utf-8")
-    skills = read_findings(RESULTS / "hash_rank" / FINDINGS).skills
-    found = {one.name: one for one in skills if one.mode not in ON_PURPOSE}
-
-    def rows(heading: str) -> list[list[str]]:
-        lines = text.split(heading)[1].split("\n\n")[0].splitlines()[2:]
-        return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-
+    kept = read_findings(RESULTS / "hash_rank" / FINDINGS)
+    found = {one.name: one for one in kept.skills if one.mode not in ON_PURPOSE}
     arms = [*(f"rank {rank}" for rank in (1, 2, 4, 8, 16, 32, 64)), "dense", "full"]
-    scores = rows("| exact output, mean of five seeds |")
+    scores = rows(HASH_RANK, "| exact output, mean of five seeds |")
     assert len(scores) >= 7
     for name, *told in scores:
         points = {point.arm: f"{point.score.estimate:.3f}".removeprefix("0") for point in found[name].curve}
         assert told == [points.get(arm, "") for arm in arms], name
-    used = rows("| functional ranks by seed |")
+    used = rows(HASH_RANK, "| functional ranks by seed |")
     assert len(used) >= 4
-    for place, hop, chain, *_ in used:
+    same_k, _, told = kept.claims[1].because.partition("With one budget shared")
+    for place, hop, chain, *ratios in used:
         names = ["HashHop, all maps", "HashHop again, all maps"]
         names = names if place == "the same task twice" else [f"{task}, {place}" for task in ("HashHop", "HashChain")]
         by_seed = [found[name].functional[0].by_seed for name in names]
         assert [hop, chain] == [" ".join(map(str, ranks)) for ranks in by_seed], place
+        assert ratios == [ratio_told(same_k, place), ratio_told(told.partition("For 95 %")[0], place)], place
+
+
+def ratio_told(because: str, place: str) -> str:
+    """`2.31 (1.53 to 3.39)`, as the page says it, from `c_proj 2.31 [1.53, 3.39]` among a claim's reasons."""
+    found = re.findall(rf"{place}(?:, all maps:)? (\S+) \[(\S+), (\S+)\]", because, flags=re.IGNORECASE)
+    ((estimate, low, high),) = [[f"{float(number):.2f}" for number in one] for one in found]
+    return f"{estimate} ({low} to {high})"
