@@ -11,7 +11,8 @@ from rankscope.rank.functional import TruncationCurve, functional_rank, has_gain
 from rankscope.rank.over_items import functional_rank_over_items
 from rankscope.rank.records import Control
 from rankscope.rank.required import reference_scores
-from rankscope.stats.over_items import difference_over_items
+from rankscope.stats.interval import Interval
+from rankscope.stats.over_items import difference_over_items, mean_over_items
 
 
 def adapter_reading(
@@ -63,11 +64,31 @@ def score_reading(
         base=float(base_N.mean()),
         reference=float(reference_N.mean()),
         whole=tuple(whole_SN.mean(1).tolist()),
-        gain=tuple(difference_over_items(whole_N, reference_N, share=column == "exact_output") for whole_N in whole_SN),
+        gain=tuple(gain_over_items(whole_N, reference_N, share=column == "exact_output") for whole_N in whole_SN),
         functional=(found[0], *(other.override(curve=()) for other in found[1:])),
         over_items=tuple(functional_rank_over_items(energy, reference_N, q) for q in shares),
         order_tells=order_tells(curves, found[0].median or 0, matrix_rank),
     )
+
+
+def gain_over_items(
+    scores_N: Float[np.ndarray, " N"], reference_N: Float[np.ndarray, " N"], share: bool = False
+) -> Interval:
+    """One adapter's gain with its interval over items. Its low end is above 0 just where `has_gain` finds a gain.
+
+    Where the reference is 0 on all items, `difference_over_items` takes it for 0 on all others too, and a single item
+    right would be a gain. Where `has_gain` finds none, the t interval that it decides by stands instead. `share` says
+    that scores are 0 or 1. Check: of 20 items 3 right gives 15 % [-2.1, 32.1], 4 right gives 20 % [5.7, 43.7].
+    Raises: BadInput for fewer than two items.
+    """
+    found = difference_over_items(scores_N, reference_N, share=share)
+    gains_N = scores_N - reference_N
+    if found.low is None or found.low <= 0 or has_gain(gains_N[None])[0]:
+        return found
+    plain = mean_over_items(gains_N)
+    assert plain.low is not None
+    assert plain.high is not None
+    return plain.override(low=max(plain.low, -1.0), high=min(plain.high, 1.0))
 
 
 def order_tells(curves: Mapping[Control, TruncationCurve], highest_k: float, matrix_rank: int) -> bool | None:

@@ -65,6 +65,25 @@ def test_without_a_gain_in_exact_output_the_log_probability_is_primary():
     assert "By exact output: no gain on 200 test items (0.0%, base 0.0%; gain 0.0% [-1.8%, 1.8%])." in says
 
 
+@pytest.mark.parametrize("n_right", [0, 1, 2, 3, 4, 5, 19, 20])
+@pytest.mark.parametrize("base_right", [0, 1])
+def test_the_interval_of_the_gain_and_the_functional_rank_say_the_same(n_right, base_right):
+    """Where a base has nothing right, one item right would by an exact interval of a share be a gain."""
+    few = frame(ks=(0, 1), energy=(base_right, n_right), nats=(-9.0, -9.0)).filter(pl.col("item") < 20)
+    found = read(few, columns=("exact_output",), nominal=1).primary
+    (gain,) = found.gain
+    assert found.gains == (gain.low > 0) == (n_right >= 4 + base_right)
+    assert (found.over_items[0][0] is not None) == found.gains
+    assert gain.low <= gain.estimate <= gain.high
+    assert gain.high > 0
+
+
+def test_three_items_of_twenty_are_no_gain_and_its_interval_holds_0():
+    few = frame(energy=(0, 1, 3, 3), nats=(-2.0, -2.0, -2.0, -2.0)).filter(pl.col("item") < 20)
+    says, _ = words(read(few))
+    assert "By exact output: no gain on 20 test items (15.0%, base 0.0%; gain 15.0% [-2.1%, 32.1%])." in says
+
+
 def test_no_gain_at_all_says_so_and_nothing_about_rank():
     says, leaves_open = words(read(frame(energy=(10, 10, 10, 10), nats=(-2.0, -2.0, -2.0, -2.0))))
     assert "By exact output: no gain" in says
