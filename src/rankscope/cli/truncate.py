@@ -209,6 +209,6 @@ def loss_sentence(record: "TruncationRecord") -> str:
     loss = next(loss for loss in record.measured.scores if loss.score == record.chosen.score)
     kept = loss.share_kept
     if kept is None:
-        return f"On the test items the whole adapter has no gain. {covers}"
+        return f"The test items show no gain of the whole adapter, so there is no share of it to name. {covers}"
     verdict = "" if kept >= record.chosen.q else ", less than was asked for"
     return f"The test items took no part in choosing k; on them {kept:.1%} of the gain is kept{verdict}. {covers}"

@@ -14,7 +14,7 @@ from rankscope.base.config import Config
 from rankscope.base.errors import BadInput
 from rankscope.evals.teacher_forced import score_variants
 from rankscope.lm.bases import Base
-from rankscope.rank.adapter_reading import adapter_reading
+from rankscope.rank.adapter_reading import adapter_reading, gain_over_items
 from rankscope.rank.adapter_records import AdapterReading, ScoreName
 from rankscope.rank.functional import truncation_curves
 from rankscope.rank.records import CONTROLS, Control
@@ -40,7 +40,7 @@ class Loss(Config):
     loss: Interval
     """before - after, paired by item, over items only."""
     share_kept: float | None
-    """Gain after / gain before; None where the whole adapter has no gain to keep."""
+    """Gain after / gain before; None where the whole adapter has no gain that these items show (`gain_over_items`)."""
 
 
 class Choice(Config):
@@ -152,16 +152,18 @@ def measured_losses(base: Base, whole: AdapterWeights, cut: AdapterWeights, test
     """What the cut costs by every score, on items that nothing was chosen by."""
     frames = score_variants(base.model, (AdapterWeights({}), whole, cut), test.items, teacher=test.teacher)
     return tuple(
-        _loss(column, [frame[column].cast(pl.Float64).to_numpy() for frame in frames], test.guess_N)
+        loss_by(column, [frame[column].cast(pl.Float64).to_numpy() for frame in frames], test.guess_N)
         for column in score_columns(test)
     )
 
 
-def _loss(column: ScoreName, scores: Sequence[np.ndarray], guess_N: np.ndarray | None) -> Loss:
+def loss_by(column: ScoreName, scores: Sequence[np.ndarray], guess_N: np.ndarray | None) -> Loss:
+    """What a cut costs by one score; scores are those of base, whole adapter and cut, each [N]."""
     base_N, before_N, after_N = scores
     is_share = column == "exact_output"
     reference_N = reference_scores(base_N, guess_N if is_share else None)
-    gain_before, gain_after = ((scores_N - reference_N).mean() for scores_N in (before_N, after_N))
+    gain = gain_over_items(before_N, reference_N, share=is_share)
+    has_gain = gain.low is not None and gain.low > 0
     return Loss(
         score=column,
         base=float(base_N.mean()),
@@ -169,5 +171,5 @@ def _loss(column: ScoreName, scores: Sequence[np.ndarray], guess_N: np.ndarray |
         before=float(before_N.mean()),
         after=float(after_N.mean()),
         loss=difference_over_items(before_N, after_N, share=is_share),
-        share_kept=float(gain_after / gain_before) if gain_before > 0 else None,
+        share_kept=float((after_N - reference_N).mean() / gain.estimate) if has_gain else None,
     )
