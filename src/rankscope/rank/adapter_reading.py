@@ -58,6 +58,7 @@ def score_reading(
     reference_N = reference_scores(base_N, guess_N)
     whole_SN = energy.scores_SKN[:, -1]
     found = [functional_rank("adapter", curves, reference_N, q) for q in shares]
+    lead = order_lead(curves, found[0].median or 0, matrix_rank)
     return ScoreReading(
         score=column,
         n_items=len(reference_N),
@@ -67,7 +68,8 @@ def score_reading(
         gain=tuple(gain_over_items(whole_N, reference_N, share=column == "exact_output") for whole_N in whole_SN),
         functional=(found[0], *(other.override(curve=()) for other in found[1:])),
         over_items=tuple(functional_rank_over_items(energy, reference_N, q) for q in shares),
-        order_tells=order_tells(curves, found[0].median or 0, matrix_rank),
+        order_tells=None if lead is None else lead.low is not None and lead.low > 0,
+        order_lead=lead,
     )
 
 
@@ -91,9 +93,10 @@ def gain_over_items(
     return plain.override(low=max(plain.low, -1.0), high=min(plain.high, 1.0))
 
 
-def order_tells(curves: Mapping[Control, TruncationCurve], highest_k: float, matrix_rank: int) -> bool | None:
-    """Whether `energy` beats `random` over the cuts up to highest_k: lower 97.5 % bound over items of the mean
-    difference above 0. None without such a cut; a cut to the rank of the whole update is none.
+def order_lead(curves: Mapping[Control, TruncationCurve], highest_k: float, matrix_rank: int) -> Interval | None:
+    """How far `energy` is ahead of `random`, as a mean over the cuts up to highest_k, with its t interval over items.
+
+    None without such a cut; a cut to the rank of the whole update is none.
     """
     if "random" not in curves:
         return None
@@ -101,5 +104,4 @@ def order_tells(curves: Mapping[Control, TruncationCurve], highest_k: float, mat
     inner = [index for index, k in enumerate(energy.ks) if 0 < k <= highest_k and k < matrix_rank]
     if not inner:
         return None
-    ahead_N = (energy.scores_SKN - random.scores_SKN)[:, inner].mean((0, 1))
-    return bool(has_gain(ahead_N[None])[0])
+    return mean_over_items((energy.scores_SKN - random.scores_SKN)[:, inner].mean((0, 1)))

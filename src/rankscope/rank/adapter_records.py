@@ -7,6 +7,8 @@ from rankscope.rank.records import FunctionalRank
 from rankscope.stats.interval import Interval
 
 ScoreName = Literal["exact_output", "nats"]
+SMALL_LEAD = 0.1
+"""Share of the gain: an order of directions that is ahead of chance by less than that is worth nothing."""
 
 
 class ScoreReading(Config):
@@ -27,8 +29,18 @@ class ScoreReading(Config):
     over_items: tuple[tuple[Interval | None, ...], ...]
     """For each q, every adapter's functional rank with its interval over items only; None where there is no gain."""
     order_tells: bool | None
-    """Whether directions of large singular value keep clearly more than random ones, up to the functional rank; None
-    where no cut could show it."""
+    """Whether the order by singular value is clearly ahead of chance: all of `order_lead` is above 0; None as there."""
+    order_lead: Interval | None
+    """How much more of the score directions of large singular value keep than random ones, as a mean over the cuts up
+    to the functional rank, with its interval over items; None where no cut could show it."""
+
+    @property
+    def order_is_idle(self) -> bool:
+        """Whether that order is shown to be worth little: even the upper end is below a tenth of the mean gain."""
+        if self.order_lead is None or self.order_lead.high is None or not self.gains or self.order_tells:
+            return False
+        gain = sum(one.estimate for one in self.gain) / len(self.gain)
+        return self.order_lead.high < SMALL_LEAD * gain
 
     @property
     def gains(self) -> bool:

@@ -50,8 +50,7 @@ def conclusion(reading: AdapterReading) -> Conclusion:
     if not reading.primary.gains:
         return Conclusion(_no_gain(reading), (_nothing_about_rank(reading), LIKELY, *_few_items(reading)))
     says = (*_functional(reading), *_other_score(reading))
-    idle = (ORDER_IS_IDLE,) if reading.primary.order_tells is False else ()
-    return Conclusion(says, (NOT_REQUIRED, *_trainings(reading), *_few_items(reading), *idle))
+    return Conclusion(says, (NOT_REQUIRED, *_trainings(reading), *_few_items(reading), *_order(reading)))
 
 
 def _subject(reading: AdapterReading) -> str:
@@ -155,6 +154,23 @@ def _trainings(reading: AdapterReading) -> tuple[str, ...]:
     level = "93.75%" if reading.n_adapters == FEW_SEEDS else "95%"
     ends = f"{count(found.low)} to {count(found.high)}"
     return (f"Over seeds, the median lies in {ends} ({level} interval, {reading.n_adapters} trainings).",)
+
+
+def _order(reading: AdapterReading) -> tuple[str, ...]:
+    """What the order by singular value is not worth, or not shown to be."""
+    primary = reading.primary
+    lead = primary.order_lead
+    if lead is None or primary.order_tells:
+        return ()
+    if primary.order_is_idle:
+        return (ORDER_IS_IDLE,)
+    found, low, high = (amount(primary.score, end or 0) for end in (lead.estimate, lead.low, lead.high))
+    unit = "" if primary.score == "exact_output" else " nats"
+    sentence = (
+        f"With {plural(reading.n_items, 'item')} the directions with the largest singular values are not shown to keep "
+        f"more than random ones: over these cuts they are ahead by {found}{unit} [{low}, {high}]."
+    )
+    return (sentence,)
 
 
 def _few_items(reading: AdapterReading) -> tuple[str, ...]:

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from rankscope.rank.adapter_reading import adapter_reading, order_tells
+from rankscope.rank.adapter_reading import adapter_reading, order_lead
 from rankscope.rank.functional import TruncationCurve
 from rankscope.report.adapter_words import NOT_REQUIRED, ORDER_IS_IDLE, conclusion
 
@@ -156,14 +156,33 @@ def test_random_directions_as_good_as_the_largest_are_warned_about():
     clear = read(frame(random=(0, 20, 80, 200)))
     assert clear.primary.order_tells is True
     assert ORDER_IS_IDLE not in words(clear)[1]
+    assert "not shown to keep more" not in words(clear)[1]
+
+
+def test_a_lead_that_few_items_can_not_show_is_not_called_none():
+    """Of 12 items 3 more at one of two cuts."""
+    few = frame(energy=(0, 6, 12, 12), random=(0, 3, 12, 12)).filter(pl.col("item") < 12)
+    found = read(few, columns=("exact_output",))
+    assert found.primary.order_tells is False
+    said = words(found)[1]
+    assert ORDER_IS_IDLE not in said
+    assert (
+        "With 12 items the directions with the largest singular values are not shown to keep more than random" in said
+    )
+    assert "they are ahead by 12.5% [-1.9%, 26.9%]." in said
+
+
+def test_random_directions_that_are_ahead_are_warned_about():
+    found = read(frame(random=(0, 195, 200, 200)), columns=("exact_output",))
+    assert ORDER_IS_IDLE in words(found)[1]
 
 
 def test_a_cut_to_the_whole_update_says_nothing_about_order():
     scores = np.ones((1, 3, 50))
     same = {name: TruncationCurve((0, 1, 2), scores) for name in ("energy", "random")}
-    assert order_tells(same, 1, 1) is None
-    assert order_tells(same, 1, 2) is False
-    assert order_tells({"energy": same["energy"]}, 1, 2) is None
+    assert order_lead(same, 1, 1) is None
+    assert order_lead(same, 1, 2).high == 0
+    assert order_lead({"energy": same["energy"]}, 1, 2) is None
 
 
 def test_few_items_are_said_to_be_few():
