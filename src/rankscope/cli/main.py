@@ -13,6 +13,8 @@ from rankscope.cli import ablate, base, bench, capture, doctor, look, rank, repo
 from rankscope.cli.console import err, print_line
 
 BAD_INPUT, OUR_FAULT, INTERRUPTED = 2, 70, 130
+GOING_ON = (("study",), ("train",), ("capture",), ("look",), ("base", "build"))
+"""Commands that go on where they stopped."""
 
 app = typer.Typer(
     name="rankscope",
@@ -67,7 +69,7 @@ def main() -> None:
         app()
     except SystemExit as stop:
         if stop.code == INTERRUPTED:
-            print_line("\nInterrupted. Run the same command again to go on from where it stopped.", err())
+            print_line(f"\n{interrupted(sys.argv[1:])}", err())
         raise
     except Exception as error:  # noqa: BLE001  the one place that gives every error its exit code
         if os.environ.get("RANKSCOPE_DEBUG") or not is_users(error):
@@ -75,6 +77,14 @@ def main() -> None:
         else:
             print_line(sentence(error), err(), style="bold red")
         sys.exit(BAD_INPUT if is_users(error) else OUR_FAULT)
+
+
+def interrupted(arguments: list[str]) -> str:
+    """What an interrupted command leaves: only some keep what they had done."""
+    words = [word for word in arguments if not word.startswith("-")]
+    if any(tuple(words[: len(names)]) == names for names in GOING_ON):
+        return "Interrupted. Run the same command again to go on from where it stopped."
+    return "Interrupted. This command keeps nothing of what it had begun; run again, it starts from the beginning."
 
 
 def is_users(error: Exception) -> bool:

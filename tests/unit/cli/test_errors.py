@@ -51,14 +51,39 @@ def test_a_rank_above_the_smallest_site_is_refused(rankscope, tiny_model_folder,
     assert not (tmp_path / "out").exists()
 
 
-def test_interrupting_says_how_to_go_on(rankscope, monkeypatch):
-    def interrupt() -> None:
-        raise KeyboardInterrupt
+def interrupt(*_, **__):
+    raise KeyboardInterrupt
 
-    monkeypatch.setattr(doctor, "found", interrupt)
-    ran = rankscope("doctor")
+
+ON_TASK = ("--base", "b", "--task", "hashhop")
+STOPPED = {
+    "doctor": (("doctor",), "rankscope.cli.doctor.found", False),
+    "rank": (("rank", "a", *ON_TASK), "rankscope.adapters.read.read_adapter", False),
+    "truncate": (
+        ("truncate", "a", "--to", "1", *ON_TASK, "--out", "o"),
+        "rankscope.adapters.read.read_adapter",
+        False,
+    ),
+    "steer": (("steer", "a", *ON_TASK, "--direction", "d"), "rankscope.adapters.read.read_adapter", False),
+    "ablate": (("ablate", "a", *ON_TASK), "rankscope.adapters.read.read_adapter", False),
+    "look": (("look", "a", *ON_TASK, "--out", "o"), "rankscope.adapters.read.read_adapter", True),
+    "capture": (("capture", "a", *ON_TASK, "--out", "o"), "rankscope.adapters.read.read_adapter", True),
+    "train": (("train", *ON_TASK, "--out", "o"), "rankscope.lm.bases.load_base", True),
+    "base build": (("base", "build", "tiny-gpt2", "--out", "o"), "rankscope.train.base_recipe.build_base", True),
+    "base list": (("base", "list"), "rankscope.lm.bases.shipped_bases", False),
+    "study": (("study", "first_look:smoke", "--out", "o"), "rankscope.studies.catalog.find_study", True),
+}
+
+
+@pytest.mark.parametrize("command", STOPPED)
+def test_interrupting_says_whether_the_same_command_goes_on(rankscope, monkeypatch, tmp_path, command):
+    monkeypatch.chdir(tmp_path)
+    arguments, work, goes_on = STOPPED[command]
+    monkeypatch.setattr(work, interrupt)
+    ran = rankscope(*arguments)
     assert ran.code == 130
-    assert "same command again" in ran.err
+    assert ("Run the same command again to go on from where it stopped." in ran.err) is goes_on
+    assert ("This command keeps nothing" in ran.err) is not goes_on
 
 
 def test_a_bug_of_ours_is_not_hidden(rankscope, monkeypatch):
