@@ -25,7 +25,6 @@ _FACTOR = re.compile(r"^(?:base_model\.model\.)?(?P<site>.+)\.lora_(?P<factor>[A
 _INITS_ON_ORIGINAL_BASE = (True, False, None, "gaussian", "eva", "orthogonal", "mica")
 _READ = {"r", "lora_alpha", "use_rslora", "rank_pattern", "alpha_pattern", "peft_type", "base_model_name_or_path"}
 _WITHOUT_EFFECT_ON_DELTA = {
-    "alora_invocation_tokens",
     "auto_mapping",
     "corda_config",
     "ensure_weight_tying",

@@ -4,6 +4,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from rankscope.adapters import read
 from rankscope.adapters.read import read_adapter, read_adapter_info
 from rankscope.adapters.weights import AdapterWeights, Factors
 from rankscope.adapters.write import write_adapter
@@ -180,4 +181,12 @@ def test_damaged_folders_are_refused(folder, tmp_path):
         read_adapter(folder)
     (folder / "adapter_config.json").unlink()
     with pytest.raises(BadFile, match="no adapter_config.json"):
+        read_adapter(folder)
+
+
+def test_a_setting_is_either_refused_or_read_or_without_effect(folder):
+    kinds = (set(read._REFUSED), read._READ, read._WITHOUT_EFFECT_ON_DELTA)
+    assert len(set().union(*kinds)) == sum(map(len, kinds))
+    edit(folder, alora_invocation_tokens=[5, 6])
+    with pytest.raises(NotSupported, match="acts from its invocation tokens on only"):
         read_adapter(folder)
