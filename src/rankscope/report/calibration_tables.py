@@ -85,7 +85,10 @@ def criteria_table(findings: StudyFindings) -> Table:
         Column("remark", "Remark", "prose"),
     )
     rows = tuple(criterion_row(criterion) for criterion in findings.criteria)
-    note = "exceeded: the sets hold the truth more often than they promise, so they are wider than they need be."
+    note = (
+        "exceeded: the sets hold the truth more often than they promise, so they are wider than they need be. not "
+        "shown: too little was tried, or came out too near, to tell."
+    )
     return Table("criteria", "What was asked of the procedure", columns, rows, note)
 
 
