@@ -51,8 +51,8 @@ LEDES = {
     "calibration": "The procedure on skills whose rank is known beforehand; it earns trust here or loses it.",
     "estimators": (
         "Estimators see singular values alone. Each is held against a rank that is known, over adapters that differ in "
-        "what should not matter; an error of 1 is a factor of 2. Ranks are planted here; what the same estimators say of "
-        "skills learnt from tasks is another matter (docs/rank.md)."
+        "what should not matter; an error of 1 is a factor of 2. Ranks are planted here; what the same estimators say "
+        "of skills learnt from tasks is another matter (docs/rank.md)."
     ),
     "rates": (
         "The rate is part of the method: each arm is trained at the one that did best in a tuning of its own, with "
