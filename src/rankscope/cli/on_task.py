@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rankscope.cli.console import err, print_line, step_bar
-from rankscope.cli.options import MOST_ITEMS
+from rankscope.cli.options import MOST_ITEMS, N_TEST_ITEMS
 
 if TYPE_CHECKING:
     from rankscope.adapters.weights import AdapterWeights
@@ -23,6 +23,17 @@ OneTask = Annotated[str | None, typer.Option("--task", help="Task with its knobs
 HeldOutItems = Annotated[
     int, typer.Option("--items", help="Held-out items to score on; a file may have fewer.", min=2, max=MOST_ITEMS)
 ]
+OnTaskItems = Annotated[
+    int | None,
+    typer.Option(
+        "--items",
+        help="Held-out items to score on; a file may have fewer. Goes with --base and --task.",
+        min=2,
+        max=MOST_ITEMS,
+        show_default=str(N_TEST_ITEMS),
+    ),
+]
+"""None where it is not given, so that a number that nothing would use is noticed."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +52,18 @@ def check_both(base: str | None, task: str | None) -> bool:
         given, missing = ("--base", "--task") if task is None else ("--task", "--base")
         raise BadInput(f"{given} needs {missing} beside it: a score takes a base and a task. Give both, or neither.")
     return base is not None
+
+
+def check_used(is_on_task: bool, **given: int | None) -> None:
+    """Raises BadInput where an option is given that only measuring on a task would use, and there is no task."""
+    from rankscope.base.errors import BadInput
+
+    unused = [f"--{name}" for name, value in given.items() if value is not None]
+    if unused and not is_on_task:
+        raise BadInput(
+            f"{unused[0]} is about measuring on a task, and without --base and --task nothing is measured. Give both, "
+            f"or leave {unused[0]} out."
+        )
 
 
 def load_on_task(

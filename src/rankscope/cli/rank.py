@@ -11,7 +11,7 @@ import typer
 from rich.text import Text
 
 from rankscope.cli.console import out, plain_table, print_json, print_line, step_bar
-from rankscope.cli.on_task import HeldOutItems, OneBase, OneTask, OnTask, check_both, load_on_task
+from rankscope.cli.on_task import OneBase, OneTask, OnTask, OnTaskItems, check_both, check_used, load_on_task
 from rankscope.cli.options import N_TEST_ITEMS, Device, Json
 
 if TYPE_CHECKING:
@@ -65,8 +65,11 @@ def rank(
     ],
     base: OneBase = None,
     task: OneTask = None,
-    n_items: HeldOutItems = N_TEST_ITEMS,
-    seed: Annotated[int, typer.Option("--seed", help="Of the random control's directions.", min=0, max=2**31 - 1)] = 0,
+    n_items: OnTaskItems = None,
+    seed: Annotated[
+        int | None,
+        typer.Option("--seed", help="Of the random control's directions.", min=0, max=2**31 - 1, show_default="0"),
+    ] = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -78,6 +81,7 @@ def rank(
     from rankscope.cli import functional
 
     is_on_task = check_both(base, task)
+    check_used(is_on_task, items=n_items, seed=seed)
     check_count(adapters, is_on_task)
     weights = [read_adapter(folder) for folder in adapters]
     if not is_on_task:
@@ -86,8 +90,9 @@ def rank(
     assert base is not None
     assert task is not None
     where = load_on_task(base, task, device, weights, adapters)
+    n_items = n_items or N_TEST_ITEMS
     weighted = weighted_on(where, weights, n_items)
-    reading = functional.measured_on(where, weights, n_items, seed)
+    reading = functional.measured_on(where, weights, n_items, seed or 0)
     both = list(zip(adapters, map(spectra_of, weights), weighted, strict=True))
     if as_json:
         documents = [as_document(folder, spectra) | weighted_document(as_used) for folder, spectra, as_used in both]

@@ -9,11 +9,12 @@ from rich.text import Text
 
 from rankscope.cli.console import err, out, plain_table, print_json, print_line
 from rankscope.cli.on_task import (
-    HeldOutItems,
     OneBase,
     OneTask,
     OnTask,
+    OnTaskItems,
     check_both,
+    check_used,
     load_on_task,
     truncation_bar,
 )
@@ -45,7 +46,7 @@ def truncate(
     ] = None,
     base: OneBase = None,
     task: OneTask = None,
-    n_items: HeldOutItems = N_TEST_ITEMS,
+    n_items: OnTaskItems = None,
     device: Device = "auto",
     as_json: Json = False,
 ) -> None:
@@ -59,6 +60,8 @@ def truncate(
     from rankscope.studies.truncation import truncation_record, write_truncation
 
     is_on_task = check_both(base, task)
+    check_used(is_on_task, items=n_items)
+    n_items = n_items or N_TEST_ITEMS
     check_size(to, keep, is_on_task)
     check_whole_folder(folder)
     whole = read_adapter(adapter)

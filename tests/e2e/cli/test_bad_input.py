@@ -174,6 +174,9 @@ ON_TASK = ("--base", "BASE", "--task", "planted:k=2,lines=8,chains=2")
 RANK_OR_TRUNCATE = {
     "base without a task": (("rank", "A", "--base", "BASE"), "--base needs --task beside it"),
     "task without a base": (("rank", "A", "--task", "hashhop"), "--task needs --base beside it"),
+    "items without a task": (("rank", "A", "--items", "20"), "--items is about measuring on a task"),
+    "seed without a task": (("rank", "A", "--seed", "0"), "--seed is about measuring on a task"),
+    "items for a plain cut": (("truncate", "A", "--to", "1", "--items", "500", "--out", "OUT"), "leave --items out"),
     "several without a task": (("rank", "A", "A"), "2 adapters were given"),
     "one twice": (("rank", "A", "A", *ON_TASK), "An adapter is given twice"),
     "adapter of another base": (("rank", "A", *ON_TASK), "does not fit BASE: The adapter changes 'h.0.mlp.c_proj'"),
