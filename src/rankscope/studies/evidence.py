@@ -173,21 +173,23 @@ def resolution_words(found: Resolution, per_unit: float, unit: str) -> str:
         if found.more_seeds is None
         else f"about {found.more_seeds} more seed{'' if found.more_seeds == 1 else 's'} would decide it"
     )
-    return f"{sees_words(found, per_unit, unit)}; {more}."
-
-
-def sees_words(found: Resolution, per_unit: float, unit: str) -> str:
-    """The smallest contrast that the seeds tell from 0 with 80 % power, and the one that they saw."""
-    detectable, seen = per_unit * found.detectable, per_unit * found.seen
-    return f"with {found.n_seeds} seeds this design sees a contrast of {detectable:.2g} {unit}; it saw {seen:.2g}"
+    return (
+        f"with {found.n_seeds} seeds this design sees a contrast of {per_unit * found.detectable:.2g} {unit}; "
+        f"it saw {per_unit * found.seen:.2g}; {more}."
+    )
 
 
 def blocked_words(
     why: str, told: Iterable[tuple[str, Resolution | None]] = (), per_unit: float = 100, unit: str = "points"
 ) -> str:
-    """That seeds are not what is missing, and what those that there are can see all the same."""
-    sees = [f"{name}: {sees_words(found, per_unit, unit)}." for name, found in told if found is not None]
-    return " ".join([f"More seeds alone would not decide it: {why}.", *sees])
+    """That seeds are not what is missing, and the contrasts that those there are see with 80 % power all the same."""
+    found = {name: one for name, one in told if one is not None}
+    blocked = f"More seeds alone would not decide it: {why}."
+    if not found:
+        return blocked
+    sees = [f"{name}: {per_unit * one.detectable:.2g} (saw {per_unit * one.seen:.2g})" for name, one in found.items()]
+    n_seeds = " or ".join(map(str, sorted({one.n_seeds for one in found.values()})))
+    return f"{blocked} What {n_seeds} seeds can see, in {unit}: {'; '.join(sees)}."
 
 
 def seed_resolution(values_S: np.ndarray, least_spread: float = 0.0, item_var: float = 0.0) -> Resolution | None:
@@ -203,11 +205,14 @@ def seed_resolution(values_S: np.ndarray, least_spread: float = 0.0, item_var: f
     return resolution_of(seen, n_seeds, spread, item_var)
 
 
+FROM_THE_BAR = f"points from {SHARES[0]:.0%} of dense's gain"
+
+
 def at_the_bar(evidence: Evidence, skills: Iterable[SkillFindings]) -> list[tuple[str, Resolution | None]]:
     """Of the ranks on either side of the bar, what seeds see of their gain less the share of dense's that is asked."""
     return [
         (
-            f"{skill.name}, {point.arm} from {SHARES[0]:.0%} of dense's gain",
+            f"{skill.name}, {point.arm}",
             evidence.contrast_power([(skill, point.arm, 1.0), (skill, "dense", -SHARES[0])]),
         )
         for skill in skills
@@ -227,7 +232,7 @@ def sets_power(evidence: Evidence, skills: Sequence[SkillFindings]) -> str:
     """Power of a claim about required ranks: its undecided ranks, or why seeds are not what is missing."""
     stuck = [f"{skill.name} is {skill.required[0].verdict}" for skill in skills if skill.required[0].verdict in STUCK]
     if stuck:
-        return blocked_words(", ".join(stuck), at_the_bar(evidence, skills))
+        return blocked_words(", ".join(stuck), at_the_bar(evidence, skills), unit=FROM_THE_BAR)
     undecided = [
         (f"{skill.name}, rank {rank}", found)
         for skill in skills
@@ -237,9 +242,8 @@ def sets_power(evidence: Evidence, skills: Sequence[SkillFindings]) -> str:
         return power_words(undecided)
     if min(skill.n_seeds for skill in skills) < 2:
         return "One seed says nothing about the spread over seeds, so not how many would decide it."
-    return blocked_words(
-        "no rank is undecided; ranks closer together would narrow the ratio", at_the_bar(evidence, skills)
-    )
+    why = "no rank is undecided; ranks closer together would narrow the ratio"
+    return blocked_words(why, at_the_bar(evidence, skills), unit=FROM_THE_BAR)
 
 
 STUCK = ("no headroom", "placement-limited", "not converged")

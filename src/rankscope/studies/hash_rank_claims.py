@@ -10,6 +10,7 @@ from rankscope.stats.interval import Interval
 from rankscope.studies.claims import doubts
 from rankscope.studies.evidence import (
     DECIDED,
+    FROM_THE_BAR,
     LEVEL,
     MIN_SEEDS,
     STUCK,
@@ -115,7 +116,7 @@ def low_rank_card(evidence: Evidence, mode: str, command: str) -> ClaimCard:
     else:
         estimate = "no placement can be told"
         reasoning_there = [pairs[place][1] for place in PRIMARY if place in pairs]
-        power = blocked_words(estimate, at_the_bar(evidence, reasoning_there))
+        power = blocked_words(estimate, at_the_bar(evidence, reasoning_there), unit=FROM_THE_BAR)
         because = "; ".join(f"{place}: {_untold(pair)}" for place, pair in pairs.items() if place in PRIMARY)
     if n_seeds < MIN_SEEDS:
         verdict, because = "underpowered", f"{few_words(n_seeds)} {because}"

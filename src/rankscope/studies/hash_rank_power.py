@@ -5,6 +5,7 @@ import numpy as np
 from rankscope.rank.records import SkillFindings
 from rankscope.studies.claims import PAPER_RANGE
 from rankscope.studies.evidence import (
+    FROM_THE_BAR,
     Evidence,
     at_the_bar,
     blocked_words,
@@ -71,7 +72,7 @@ def low_rank_power(evidence: Evidence, skill: SkillFindings, most: int) -> str:
     uses = largest_functional(skill)
     near = {rank: found for rank, found in skill.required[0].resolution.items() if rank >= most}
     if uses is None:
-        return blocked_words("the functional rank was not measured", at_the_bar(evidence, [skill]))
+        return blocked_words("the functional rank was not measured", at_the_bar(evidence, [skill]), unit=FROM_THE_BAR)
     above = [rank for rank in uses.by_seed if rank > most]
     could_refute = any(found.seen < 0 for found in near.values())
     if near and (could_refute or not above):
@@ -80,5 +81,5 @@ def low_rank_power(evidence: Evidence, skill: SkillFindings, most: int) -> str:
         often = f"{len(above)} of {len(uses.by_seed)} seeds"
         why = f"the functional rank lies above {most} in {often}, and it must not in any"
         found = seed_resolution(np.array(uses.by_seed, dtype=float) - most, ROUNDED)
-        return blocked_words(why, [(f"Functional rank less {most}", found)], 1, "directions")
+        return blocked_words(why, [(f"functional rank less {most}", found)], 1, "directions")
     return sets_power(evidence, (skill,))

@@ -13,6 +13,7 @@ from rankscope.rank.records import ClaimCard
 from rankscope.studies.claims import PAPER_RANGE
 from rankscope.studies.evidence import (
     DECIDED,
+    FROM_THE_BAR,
     LEVEL,
     MIN_SEEDS,
     SHARES,
@@ -225,7 +226,7 @@ def _ratio_power(
     if not primary:
         there = [skill for place in PRIMARY if place in pairs for skill in pairs[place]]
         sees = at_the_bar(evidence, there) if claim.measure is required_ratio else ()
-        return blocked_words(f"no placement can be told{_no_contrast(ratios)}", sees)
+        return blocked_words(f"no placement can be told{_no_contrast(ratios)}", sees, unit=FROM_THE_BAR)
     if doubt:
         return f"{blocked_words(doubt)} {primary}: {_power_at(claim, evidence, pairs[primary])}"
     stand = ratios[primary].stand

@@ -177,7 +177,7 @@ def test_the_p_value_is_the_smallest_error_at_which_the_rule_decides():
     stuck = (skill("HashChain", "matched", (needs(2, 2, "not converged"),)), skills[1])
     card = less_rank_card(stuck, "")
     assert (card.verdict, card.p_value) == ("undecided", None)
-    assert card.power.startswith("More seeds alone would not decide it: HashChain is not converged. HashHop, rank 4")
+    assert card.power.startswith("More seeds alone would not decide it: HashChain is not converged. What 5 seeds")
 
 
 def test_an_undecided_claim_says_what_its_seeds_could_see():
@@ -195,9 +195,10 @@ def test_an_undecided_claim_says_what_its_seeds_could_see():
         "9 more seeds would decide it."
     )
     stuck = skill("HashHop", "matched", (needs(4, 4, "not converged"),))
-    sees = "rank 4 from 90% of dense's gain: with 5 seeds this design sees a contrast of 1.2 points; it saw -2."
+    sees = "rank 4: 1.2 (saw -2)"
     assert less_rank_card((skills[0], stuck), "").power == (
-        f"More seeds alone would not decide it: HashHop is not converged. HashHop, {sees} HashChain, {sees}"
+        "More seeds alone would not decide it: HashHop is not converged. What 5 seeds can see, in points from 90% of "
+        f"dense's gain: HashHop, {sees}; HashChain, {sees}."
     ), "t(4) at .975 and .8 are 2.776 and .941: 3.717 * .00707 / sqrt(5) = .0118"
     decided = less_rank_card((skills[0], skill("HashHop", "matched", (needs(8, 8),))), "")
     assert (decided.verdict, decided.power) == ("supported", "")

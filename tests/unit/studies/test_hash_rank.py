@@ -182,13 +182,13 @@ def test_what_can_not_be_told_still_says_what_its_seeds_could_see():
     power = cards(twins(stuck, stuck))[REQUIRED].power
     for place in ("c_proj", "all maps", "attention"):
         for task in hash_rank.TWINS:
-            sees = f"{task}, {place}, rank 2 from 90% of dense's gain: with 5 seeds this design sees a contrast of "
-            assert sees in power
-    assert power.count("points; it saw -8.") == power.count("points; it saw 2.") == 6
+            assert f"{task}, {place}, rank 2: " in power
+    assert power.count(" (saw -8)") == power.count(" (saw 2)") == 6
+    assert "What 5 seeds can see, in points from 90% of dense's gain: HashHop, c_proj, rank 2: " in power
     count = cards(twins({"counts": (64.0,) * 5}, {"counts": (64.0,) * 5}))[COUNT].power
     assert "a count that equals the nominal rank in every seed leaves no contrast to see" in count
     uses = cards(twins({}, {"uses": (12, 12, 10, 12, 14)}))[LOW_RANK].power
-    assert "Functional rank less 8: with 5 seeds this design sees a contrast of 2.4 directions; it saw 4." in uses
+    assert uses.endswith("What 5 seeds can see, in directions: functional rank less 8: 2.4 (saw 4).")
 
 
 def test_half_of_the_other_conditions_must_favour():

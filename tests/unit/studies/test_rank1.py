@@ -186,10 +186,8 @@ def test_what_forbids_a_verdict():
     assert {card.verdict for card in cards(n_seeds=2).values()} == {"underpowered"}
     confounded = cards(flags=("rates are confounded",))["recovery"]
     assert (confounded.verdict, confounded.p_value) == ("undecided", None)
-    blocked = (
-        "More seeds alone would not decide it: the learning rates of mix, all maps are confounded. g_1 - 0.73 g_full"
-    )
-    assert confounded.power.startswith(f"{blocked}: with 5 seeds this design sees a contrast of ")
+    blocked = "More seeds alone would not decide it: the learning rates of mix, all maps are confounded."
+    assert confounded.power.startswith(f"{blocked} What 5 seeds can see, in points: g_1 - 0.73 g_full: ")
     assert "would decide it" not in confounded.power
 
 
