@@ -92,6 +92,6 @@ def _power(contrasts: dict[Population, np.ndarray], bar: float, doubt: str | Non
         for name, contrast_SN in contrasts.items()
     ]
     if doubt:
-        return blocked_words(doubt, told, 1, "of AUROC")
+        return blocked_words(doubt, told, 1, "AUROC")
     words = [f"{name}: {resolution_words(found, 1, 'of AUROC')}" for name, found in told if found is not None]
     return " ".join(words) or "One seed says nothing about the spread over seeds, so not how many would decide it."
