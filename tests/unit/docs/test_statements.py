@@ -44,7 +44,7 @@ def test_every_name_imported_in_the_python_block_is_public():
 def rows(text: str, header: str) -> list[list[str]]:
     """Cells of the table under the header that begins so, row by row."""
     lines = text.split(header)[1].split("\n\n", maxsplit=1)[0].splitlines()[2:]
-    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    return [[cell.strip() for cell in line.strip().strip("|").split("|")] for line in lines]
 
 
 def test_every_study_is_named_and_the_form_table_lists_every_form_and_no_other():
@@ -98,6 +98,21 @@ def test_the_estimator_table_has_the_numbers_of_the_kept_calibration():
         assert [planted, functional] == [f"{estimate} [{low}, {high}]" for estimate, low, high in ends]
         by = rows[0]["moved_by"]
         assert moved == [f"{by[n]:.2f}" for n in ("nominal rank", "a quarter of the rate", "half the steps", "noise")]
+
+
+def test_the_estimators_of_learnt_tasks_are_those_of_the_kept_adapters():
+    kept = read_findings(RESULTS / "hash_rank" / FINDINGS)
+    told = rows((ROOT / "docs" / "rank.md").read_text(encoding="utf-8"), "| skill | functional rank |")
+    found = {}
+    for one in kept.skills:
+        uses = next((used for used in one.functional if used.arm == "rank 64"), None)
+        largest = next((summary for summary in one.spectral if summary.arm == "rank 64"), None)
+        if uses and largest:
+            rate = f" at {one.curve[0].lr:g}".replace("0.", ".") if one.mode == "swapped rate" else ""
+            names = ("energy .90", "energy .95", "entropy", "participation", "stable")
+            estimates = [f"{largest.estimators[name].estimate:.1f}" for name in names]
+            found[f"{one.name}{rate}"] = [f"{uses.median:g}", *estimates]
+    assert {name: values for name, *values, _ in told} == found, "every skill whose adapters of rank 64 are kept"
 
 
 def test_the_tables_of_hash_rank_have_the_numbers_of_the_kept_run():
