@@ -135,7 +135,7 @@ def test_what_float16_can_not_hold_is_refused_and_what_it_can_is_half_as_large(t
     with pytest.raises(BadInput, match="too large for float16"):
         record(base, large, items, None, tmp_path / "large", dtype="float16")
     site = "transformer.h.0.mlp.c_fc"
-    broken = AdapterWeights({site: Factors(torch.full((1, 16), 3e38), torch.zeros(64, 1), 1.0)})
+    broken = AdapterWeights({site: Factors(torch.full((1, 16), 3e38), torch.full((64, 1), 1e-30), 1.0)})
     with pytest.raises(BadInput, match="not finite"):
         record(base, broken, items, None, tmp_path / "broken")
 
