@@ -246,15 +246,10 @@ def difficulty_answer(skills: tuple[SkillFindings, ...]) -> tuple[str, ...]:
     by_name = {skill.name: skill for skill in skills}
     levels = [level.name for level in LEVELS if f"HashHop, {level.name}" in by_name]
     pairs = {place: (by_name[f"HashHop, {place}"], by_name[f"HashChain, {place}"]) for place in levels}
-    return (
-        *(
-            f"{place}: {'left out, ' + why if (why := unmatched(pair)) else 'qualifies, ' + level_words(pair)}."
-            for place, pair in pairs.items()
-        ),
-        *(
-            line
-            for pair in pairs.values()
-            if unmatched(pair) and "mode=direct" in pair[1].task
-            for line in shortcut_words(pair[1])
-        ),
-    )
+    left_out = {place: why for place, pair in pairs.items() if (why := unmatched(pair))}
+    levels_said = [
+        f"{place}: {f'left out, {left_out[place]}' if place in left_out else f'qualifies, {level_words(pair)}'}."
+        for place, pair in pairs.items()
+    ]
+    direct = [pairs[place][1] for place in left_out if "mode=direct" in pairs[place][1].task]
+    return (*levels_said, *(line for chain in direct for line in shortcut_words(chain)))

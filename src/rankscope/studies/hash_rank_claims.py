@@ -27,15 +27,7 @@ from rankscope.studies.hash_rank_limits import card_limits
 from rankscope.studies.hash_rank_power import low_rank_power
 from rankscope.studies.hash_rank_ratio_claims import RATIO_CLAIMS, ratio_card
 from rankscope.studies.hash_rank_ratios import largest_functional
-from rankscope.studies.hash_rank_twins import (
-    PAPER,
-    PRIMARY,
-    Pair,
-    pairs_of,
-    score_words,
-    seeds_of,
-    unmatched,
-)
+from rankscope.studies.hash_rank_twins import PAPER, PRIMARY, Pair, pairs_of, score_words, seeds_of, unmatched
 
 LOW_RANK = 8
 """Directions per map that still count as a low-rank space: a sixteenth of the width of tiny-gpt2."""
@@ -89,7 +81,7 @@ def _missing_words(evidence: Evidence, places: list[str]) -> str:
 def in_part(card: ClaimCard, missing: str) -> ClaimCard:
     """The card of a form that has some placements only: it tells what it found and decides nothing."""
     part = f"{missing} Without all three placements it decides nothing."
-    power = "More seeds alone would not decide it: placements are missing."
+    power = blocked_words("placements are missing")
     if card.power:
         power = f"{power} Of what was trained alone: {card.power}"
     if card.verdict not in DECIDED:

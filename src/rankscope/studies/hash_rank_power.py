@@ -40,16 +40,11 @@ def ratio_power(low_S: np.ndarray, high_S: np.ndarray, item_var: float = 0.0) ->
             ((PAPER_RANGE[0], low_S - least), (PAPER_RANGE[1], most - high_S)), key=lambda one: float(one[1].mean())
         )
     elif low > most:
-        return (
-            f"More seeds alone would not decide it: the ratio lies above {PAPER_RANGE[1]:g}, where the rule gives no "
-            f"verdict.{sees}"
-        )
+        return blocked_words(f"the ratio lies above {PAPER_RANGE[1]:g}, where the rule gives no verdict") + sees
     else:
-        return (
-            f"More seeds alone would not decide it: with any number of them the interval would be "
-            f"[{np.exp(low):.3g}, {np.exp(high):.3g}], as wide as the budgets tried leave it. Budgets closer together "
-            f"would narrow it.{sees}"
-        )
+        ends = f"[{np.exp(low):.3g}, {np.exp(high):.3g}]"
+        why = f"with any number of them the interval would be {ends}, as wide as the budgets tried leave it"
+        return f"{blocked_words(why)} Budgets closer together would narrow it.{sees}"
     found = seed_resolution(distance_S, hidden_spread(np.exp(low_S), np.exp(high_S)), item_var)
     assert found is not None
     return f"On the logarithm of the ratio, measured from log {border:g}: " + resolution_words(

@@ -139,6 +139,7 @@ def test_roles_are_judged_over_adapters_and_not_below_five():
 @pytest.mark.parametrize("form", FORMS)
 def test_every_form_is_whole(form):
     made = plan(form)
+    assert {rate_name(skill, arm) for skill in made.skills for arm in skill.arms} == set(made.rates)
     for one in made.skills:
         load_task(one.task)
         assert one.scored_as is not None
