@@ -9,11 +9,26 @@ import typer
 
 from rankscope import __version__
 from rankscope.base.errors import RankscopeError, is_out_of_memory
-from rankscope.cli import ablate, base, bench, capture, doctor, look, rank, report, steer, study, task, train, truncate
+from rankscope.cli import (
+    ablate,
+    base,
+    bench,
+    capture,
+    doctor,
+    look,
+    rank,
+    report,
+    required,
+    steer,
+    study,
+    task,
+    train,
+    truncate,
+)
 from rankscope.cli.console import err, print_line
 
 BAD_INPUT, OUR_FAULT, INTERRUPTED = 2, 70, 130
-GOING_ON = (("study",), ("train",), ("capture",), ("look",), ("base", "build"))
+GOING_ON = (("study",), ("required",), ("train",), ("capture",), ("look",), ("base", "build"))
 """Commands that go on where they stopped."""
 
 app = typer.Typer(
@@ -28,6 +43,7 @@ app = typer.Typer(
     "RANKSCOPE_DEBUG=1 shows tracebacks.",
 )
 app.command("doctor")(doctor.doctor)
+app.command("required")(required.required)
 app.command("rank")(rank.rank)
 app.command("truncate")(truncate.truncate)
 app.command("look")(look.look)

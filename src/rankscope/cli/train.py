@@ -55,8 +55,9 @@ def train(
     from rankscope.base.seeds import Seeds
     from rankscope.cli.targets import check_folder_target
     from rankscope.lm.bases import load_base
+    from rankscope.lm.sites import check_rank
     from rankscope.studies.held_out import held_out_items
-    from rankscope.train.cell import Budget, Cell, OptimiserSpec
+    from rankscope.train.cell import Budget, Cell, LoraSpec, OptimiserSpec
     from rankscope.train.precision import resolve_precision
 
     cell = Cell(
@@ -72,7 +73,8 @@ def train(
     where = resolve_device(device).type
     check_folder_target(folder)
     loaded = load_base(base, device=where)
-    check_rank(loaded, cell.arm)
+    if isinstance(cell.arm, LoraSpec):
+        check_rank(loaded.model, cell.arm.rank, cell.arm.placement)
     items = held_out_items(task, loaded, N_TEST_ITEMS)
     cell = cell.override(precision=resolve_precision(precision, loaded, items, batch, resolve_device(device)))
     done = trained_cell(cell, folder, where)
@@ -96,25 +98,6 @@ def arm_spec(kind: str, rank: int, placement: tuple[str, ...]) -> "ArmSpec":
         case "full":
             return FullSpec()
     raise BadInput(f"--kind must be lora, rslora, dense or full, not {kind!r}.")
-
-
-def check_rank(base: "Base", arm: "ArmSpec") -> None:
-    """Raises BadInput when the rank exceeds what a site's shape allows."""
-    from rankscope.base.errors import BadInput
-    from rankscope.lm.sites import linear_sites, resolve_sites
-    from rankscope.train.cell import LoraSpec
-
-    if not isinstance(arm, LoraSpec):
-        return
-    shapes = linear_sites(base.model)
-    smallest = min(resolve_sites(base.model, arm.placement), key=lambda site: min(shapes[site]))
-    largest_rank = min(shapes[smallest])
-    if arm.rank > largest_rank:
-        n_out, n_in = shapes[smallest]
-        raise BadInput(
-            f"--rank {arm.rank} exceeds what {smallest} can hold ({n_out} x {n_in}): at most {largest_rank}. "
-            "Ask for a lower rank, or train the whole maps with --kind dense."
-        )
 
 
 def trained_cell(cell: "Cell", root: Path, device: str) -> "Finished":

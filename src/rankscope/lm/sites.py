@@ -39,6 +39,18 @@ def resolve_sites(model: PreTrainedModel, globs: Sequence[str]) -> list[str]:
     return [path for path in paths if any(fnmatchcase(path, glob) for glob in globs)]
 
 
+def check_rank(model: PreTrainedModel, rank: int, globs: Sequence[str]) -> None:
+    """Raises BadInput when an adapter's rank exceeds what the smallest of its sites can hold."""
+    shapes = linear_sites(model)
+    smallest = min(resolve_sites(model, globs), key=lambda site: min(shapes[site]))
+    n_out, n_in = shapes[smallest]
+    if rank > min(n_out, n_in):
+        raise BadInput(
+            f"Rank {rank} exceeds what {smallest} can hold ({n_out} x {n_in}): at most {min(n_out, n_in)}. "
+            "Ask for a lower rank, or train the whole maps (dense)."
+        )
+
+
 def is_transposed(model: PreTrainedModel, site: str) -> bool:
     """True where the site is a Conv1D, whose weight is stored as [I, O]."""
     return isinstance(model.get_submodule(site), Conv1D)

@@ -66,16 +66,18 @@ LEDES = {
 def render(findings: StudyFindings, committed: StudyFindings | None = None) -> str:
     """The whole page as HTML; a committed study's sections stand below this run's, labelled.
 
-    A study that makes no claim and knows the truth shows its calibration where others show claims. Of skills that
-    repeat one another the first is shown. Where no rank is asked for, and all
-    adapters have rank 1, the sections on ranks are left out.
+    A study that knows the truth shows its calibration where others show claims; one that declares no claim has no such
+    section. Of skills that repeat one another the first is shown. Where no rank is asked for, and all adapters have
+    rank 1, the sections on ranks are left out.
     """
     findings, committed = one_of_each(findings), None if committed is None else one_of_each(committed)
     trust = section("calibration", "Calibration", calibration, findings, committed)
-    is_calibration = not findings.claims and bool(findings.calibration)
+    is_calibration = findings.calibration_source == findings.study
+    has_claims = bool(findings.claims or (committed and committed.claims))
     sections = (
         section("answer", "Answer", answer, findings, committed),
-        trust if is_calibration else section("claims", "Claims", claims, findings, committed),
+        *((trust,) if is_calibration else ()),
+        *((section("claims", "Claims", claims, findings, committed),) if has_claims else ()),
         section("scores", "Score against rank", scores, findings, committed),
         *(
             section(slug, title, view, findings, committed)

@@ -50,6 +50,7 @@ MODE_NOTES = {
     "matched": "Matched: both skills first write the same chains, then each what its own query asks for.",
     "direct": "Direct: the answer alone, without a trace.",
     "reasoning": "Reasoning: traces over five skills; scores are of items without a wrong step, trained or not.",
+    "own": "Own: a skill by itself, each arm at a learning rate of its own tuning.",
     "trace": "Trace (descriptive): each skill writes its own trace, which differs in length and content.",
     "planted": "Planted: the rank of the update to be learnt is known.",
     "relabel": "Relabel: one-hop lookup whose answers a permutation exchanges; its rank can be turned up at will.",

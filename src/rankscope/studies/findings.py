@@ -34,6 +34,7 @@ from rankscope.stats.interval import Interval
 from rankscope.studies.evidence import PRIMARY, SHARES, Evidence, Term
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.tasks.catalog import load_task
+from rankscope.tasks.jsonl import JsonlTask
 from rankscope.tasks.twins import TwinTask
 from rankscope.train.cell import ArmSpec, LoraSpec
 from rankscope.train.training import FINAL
@@ -101,8 +102,10 @@ def scores_of(skill: SkillPlan, tables: SkillTables, column: str) -> Scores:
 
 
 def uses_chance(skill: SkillPlan) -> bool:
-    """Whether exact output can be had by guessing among the candidates: in direct mode only."""
+    """Whether exact output can be had by guessing among candidates: only where the answer is all that is written."""
     task = load_task(skill.task)
+    if isinstance(task, JsonlTask):
+        return all(text.candidates and not text.trace for text in task.texts)
     return isinstance(task, TwinTask) and task.knobs.mode == "direct"
 
 

@@ -23,7 +23,7 @@ class SkillPlan(Config):
     """Short label, such as `HashHop`; one per plan and mode."""
     mode: str
     """`matched`, `trace`, `direct`, `reasoning`, `control`, `null`, `planted`, `relabel`, `difficulty`, `one rate`,
-    `swapped rate` or `longer`."""
+    `swapped rate`, `longer` or `own`."""
     task: str
     """Task name with knobs."""
     arms: tuple[ArmSpec, ...]

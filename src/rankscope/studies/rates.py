@@ -58,7 +58,8 @@ def read_rates(tunings: Sequence[str]) -> RateTable | None:
 
     Raises BadInput where two of them tuned the same arm, or on other seeds or numbers of items.
     """
-    tables = [table for tuning in tunings if (table := _read_table(tuning)) is not None]
+    paths = (FOLDER / f"{tuning.replace(':', '-')}.json" for tuning in tunings)
+    tables = [read_table(path) for path in paths if path.exists()]
     return _joined(tables) if tables else None
 
 
@@ -77,15 +78,13 @@ def _joined(tables: Sequence[RateTable]) -> RateTable:
     )
 
 
-def _read_table(tuning: str) -> RateTable | None:
-    path = FOLDER / f"{tuning.replace(':', '-')}.json"
-    if not path.exists():
-        return None
+def read_table(path: Path) -> RateTable:
+    """The table of a tuning run. Raises BadFile when it is none."""
     try:
         return RateTable.model_validate_json(path.read_text(encoding="utf-8"))
     except ValidationError as error:
         raise BadFile(
-            f"{path} is no table of learning rates ({error.errors()[0]['msg']}). Restore it from git."
+            f"{path} is no table of learning rates ({error.errors()[0]['msg']}). Restore it, or tune again."
         ) from None
 
 

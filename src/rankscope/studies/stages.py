@@ -62,10 +62,10 @@ class Sitting:
         )
 
 
-def tell_cost(cells: Sequence[Cell], sitting: Sitting, at_least: int = 1) -> None:
+def tell_cost(cells: Sequence[Cell], sitting: Sitting, at_least: int = 1, how: str = "") -> None:
     """Says how the cells will be trained and about how long it will take, from a few real steps of each shape.
 
-    `at_least`: how often all of them will be trained, or more.
+    `at_least`: how often all of them will be trained, or more, which `how` says in words.
     """
     if not is_worth_timing(cells):
         return
@@ -73,7 +73,7 @@ def tell_cost(cells: Sequence[Cell], sitting: Sitting, at_least: int = 1) -> Non
     total_s = sitting.executor.estimate_seconds(work) * SCORING_SHARE * at_least
     if total_s > _WORTH_SAYING_S:
         say(work.describe())
-        about = "About" if at_least == 1 else f"At {at_least} learning rates each, at least"
+        about = f"{how}, at least" if how else "About"
         say(f"{about} {minutes(total_s)}. Stopped at any point, the same command goes on.")
 
 

@@ -12,16 +12,20 @@ from rankscope.train.cell import ArmSpec
 
 GRID = (0.5, 1.0, 2.0)
 """Multiples of the starting rate that every arm tries."""
+AT_EACH = f"At {len(GRID)} learning rates each"
 MOST_ROUNDS = 3
 """The first grid and up to two extensions of a factor 2."""
 RATES_FILE = "records/rates.json"
 
 
-def run_tuning(plan: StudyPlan, sitting: Sitting) -> None:
-    """Trains the grid on tuning seeds, extends it where the best rate is at an edge, and writes the table of rates."""
+def run_tuning(plan: StudyPlan, sitting: Sitting, most_rounds: int = MOST_ROUNDS) -> None:
+    """Trains the grid on tuning seeds, extends it where the best rate is at an edge, and writes the table of rates.
+
+    `most_rounds`: the first grid and up to so many extensions less one.
+    """
     scores: dict[str, dict[str, RateScore]] = {}
     wanted = {name: {rounded(rate * factor) for factor in GRID} for name, rate in plan.rates.items()}
-    for _ in range(MOST_ROUNDS):
+    for _ in range(most_rounds):
         for column in _columns(wanted):
             _try_rates(plan, column, sitting, scores)
         wanted = {name: {edge} for name, tried in scores.items() if (edge := next_edge(tried)) is not None}
@@ -29,7 +33,7 @@ def run_tuning(plan: StudyPlan, sitting: Sitting) -> None:
             break
     open_edges = sorted(name for name, tried in scores.items() if next_edge(tried) is not None)
     if open_edges:
-        say(f"Still best at an edge after {MOST_ROUNDS} rounds: {', '.join(open_edges)}")
+        say(f"Still best at an edge after {most_rounds} rounds: {', '.join(open_edges)}")
     base = load_base(plan.base)
     table = RateTable(
         study=plan.study,
@@ -59,7 +63,7 @@ def _try_rates(
     skills = tuple(found for skill in plan.skills if (found := _only(skill, rates)) is not None)
     part = plan.model_validate(plan.model_dump() | {"skills": [s.model_dump() for s in skills], "rates": rates})
     tags = skill_tags(part)
-    sound = [one for one in train_stage(part, sitting) if not one.diverged]
+    sound = [one for one in train_stage(part, sitting, "tuning") if not one.diverged]
     write_tables(part, [cell_job(one, "convergence", sitting.folder, tags[one.skill.key]) for one in sound], sitting)
     for skill in part.skills:
         ours = [one for one in sound if one.skill == skill]

@@ -11,7 +11,7 @@ from rankscope.base.errors import BadInput
 from rankscope.rank.records import read_findings
 from rankscope.runs.folder import is_finished, verify_finished
 from rankscope.runs.tables import write_table
-from rankscope.studies import catalog, hash_rank
+from rankscope.studies import by_seed, catalog, hash_rank
 from rankscope.studies import run as run_module
 from rankscope.studies.other_rates import ON_PURPOSE
 from rankscope.studies.page import FINDINGS, REPORT, rewrite_page
@@ -142,7 +142,7 @@ def two_seeds(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def test_a_grown_study_is_read_while_it_runs_and_goes_on_without_what_it_was_grown_from(
     two_seeds: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    both, real = catalog.STUDIES["hash_rank"].plan("smoke"), run_module.train_stage
+    both, real = catalog.STUDIES["hash_rank"].plan("smoke"), by_seed.train_stage
     assert isinstance(both, StudyPlan)
     in_catalog(monkeypatch, both.without([both.skills[1].key]))
     source = run_module.run_study(two_seeds, tmp_path / "source", workers=1, device="cpu", precision="fp32")
@@ -153,7 +153,7 @@ def test_a_grown_study_is_read_while_it_runs_and_goes_on_without_what_it_was_gro
         return real(plan, sitting, label)
 
     in_catalog(monkeypatch, both)
-    monkeypatch.setattr(run_module, "train_stage", stops)
+    monkeypatch.setattr(by_seed, "train_stage", stops)
     run = tmp_path / "run"
     with pytest.raises(Stopped):
         run_module.run_study(two_seeds, run, workers=1, device="cpu", precision="bf16", taken_from=[source])
@@ -164,7 +164,7 @@ def test_a_grown_study_is_read_while_it_runs_and_goes_on_without_what_it_was_gro
     assert "Partial: 1 of 2 seeds are finished" in rewrite_page(run).read_text()
     assert not is_finished(run)
     shutil.rmtree(source)
-    monkeypatch.setattr(run_module, "train_stage", real)
+    monkeypatch.setattr(by_seed, "train_stage", real)
     for _ in range(2):
         run_module.run_study(two_seeds, run, workers=1, device="cpu", precision="bf16")
     found = read_findings(run / FINDINGS)

@@ -15,6 +15,8 @@ PINNED = {
     "look": "ADAPTER --base --task --out --items --screen --labels --device --json",
     "rank": "ADAPTERS --base --task --items --seed --device --json",
     "report": "RUN_FOLDER --out",
+    "required": "--task --base --out --ranks --sites --seeds --items --epochs --batch --workers --device --precision "
+    "--json",
     "steer": "ADAPTER --base --task --direction --factor --push --items --device --json",
     "studies": "--json",
     "study": "NAME --out --workers --device --precision --from",

@@ -31,8 +31,8 @@ from rankscope.studies.hash_rank_ratios import seed_ratio
 from rankscope.studies.other_rates import LONGER_MODE, ON_PURPOSE, ONE_RATE_MODE, SWAPPED_MODE
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
 from rankscope.studies.rates import read_rates
-from rankscope.studies.run import rate_flags
 from rankscope.studies.scoring import items_to_test
+from rankscope.studies.study_findings import rate_flags
 from rankscope.train.cell import Cell, OptimiserSpec
 
 RANKS = (1, 2, 4, 8, 16, 32, 64)

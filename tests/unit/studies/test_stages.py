@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from rankscope.studies import scoring
+from rankscope.studies.by_seed import _is_trained_further
 from rankscope.studies.plan import SkillPlan, StudyPlan, rate_name
-from rankscope.studies.run import _is_trained_further
 from rankscope.studies.stages import Sitting, Trained, read_tables, resolve_workers, score_jobs
 from rankscope.train.cell import Budget, DenseSpec, LoraSpec
 from rankscope.train.local import n_cores

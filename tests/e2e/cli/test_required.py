@@ -1,0 +1,148 @@
+"""`rankscope required` on a file of one's own: tuned, trained, told, continued with a further seed, refused."""
+
+import json
+import shlex
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from rankscope.base.errors import BadInput
+from rankscope.base.vocabulary import SYMBOLS
+from rankscope.rank.records import read_findings
+from rankscope.runs.folder import verify_finished
+from rankscope.studies import required
+from rankscope.studies.required import Question, measure_required_rank, start_rate
+from rankscope.tasks.jsonl import split_of
+from rankscope.train.cell import DenseSpec, FullSpec, LoraSpec
+
+
+@pytest.fixture(scope="module")
+def base(tiny_model_folder):
+    return tiny_model_folder("gpt2")
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory):
+    """A skill that a tiny base learns at once: whatever the prompt, the answer is the same of four candidates."""
+    path = tmp_path_factory.mktemp("items") / "always.jsonl"
+    rows = (
+        {
+            "prompt": f"{SYMBOLS[n % 40]} {SYMBOLS[(7 * n + n // 40) % 40]} answer",
+            "answer": SYMBOLS[3],
+            "candidates": list(SYMBOLS[:4]),
+        }
+        for n in range(700)
+    )
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return path
+
+
+@pytest.fixture(scope="module")
+def options(base, file):
+    small = ("--ranks", "2,1", "--items", 256, "--batch", 16, "--epochs", 2, "--workers", 1, "--precision", "fp32")
+    return ("--base", base, "--task", file, *small)
+
+
+@pytest.fixture(scope="module")
+def measured(base, file, tmp_path_factory):
+    """The run folder of one seed, and the findings."""
+    run = tmp_path_factory.mktemp("required") / "run"
+    asked = Question(task=str(file), base=str(base), ranks=(1, 2), n_items=256, n_epochs=2, batch_size=16)
+    assert measure_required_rank(asked, run, n_seeds=1, workers=1, device="cpu", precision="fp32") == run
+    return run, read_findings(run / "records" / "findings.json")
+
+
+def test_a_skill_of_ones_own_is_measured_at_tuned_rates_on_its_own_items(measured, file):
+    run, found = measured
+    verify_finished(run)
+    (skill,) = found.skills
+    table = json.loads((run / "tuning" / "records" / "rates.json").read_text())
+    assert {f"own/always/{point.arm}": point.lr for point in skill.curve} == table["rates"]
+    assert all(len(tried) >= 3 for tried in table["scores"].values())
+    assert not any("confounded" in flag for flag in skill.flags)
+    n_test = sum(split_of(json.loads(line)["prompt"]) == "test" for line in file.read_text().splitlines())
+    assert (skill.n_items, skill.n_seeds, found.claims) == (n_test, 1, ())
+    assert skill.budget == "32 steps of 16 items, each seen 2 times"
+    assert skill.chance == pytest.approx(1 / 4), "the answer is all that is written, so that guessing counts"
+    assert [(need.q, need.verdict) for need in skill.required] == [(0.9, "underpowered"), (0.95, "underpowered")]
+    assert skill.point("dense").gain.estimate == pytest.approx(3 / 4)
+    assert skill.required[0].by_rank == {1: "undecided", 2: "undecided"}, "one seed has no interval"
+    assert [one.arm for one in skill.functional] == ["rank 2", "rank 2"]
+    page = (run / "report.html").read_text()
+    assert "How much rank does always need on" in page
+    assert 'id="claims"' not in page
+    cells = pl.read_parquet(run / "records" / "cells.parquet")
+    assert set(cells["seed"]) == {1}
+    assert table["tuning_seeds"] == [1000]
+
+
+def test_the_same_question_again_costs_nothing_and_a_further_seed_only_its_own_trainings(measured, options, rankscope):
+    run, first = measured
+    again = rankscope("required", *options, "--seeds", 1, "--out", run, "--json")
+    assert "has these seeds already" in again.err
+    assert json.loads(again.out) == first.model_dump(mode="json")
+    shown = " ".join(rankscope("required", *options, "--seeds", 1, "--out", run).out.split())
+    for told in (*first.answer, "report.html", "Budget: 32 steps of 16 items"):
+        assert " ".join(told.split()) in shown
+    before = {path: path.stat().st_mtime_ns for path in run.rglob("done.json") if path.parent != run}
+    more = rankscope("required", *options, "--seeds", 2, "--out", run)
+    assert more.code == 0, more.err
+    after = {path: path.stat().st_mtime_ns for path in run.rglob("done.json") if path.parent != run}
+    assert len(after) == len(before) + 4
+    assert before.items() <= after.items()
+    (skill,) = read_findings(run / "records" / "findings.json").skills
+    assert skill.n_seeds == 2
+    assert all(set(point.cells) > set(old.cells) for point, old in zip(skill.curve, first.skills[0].curve, strict=True))
+    verify_finished(run)
+
+
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        (("--ranks", "1,0"), "--ranks takes whole numbers above 0"),
+        (("--ranks", "1,99"), "Rank 99 exceeds what"),
+        (("--items", 8), "8 training items fill no batch of 16"),
+        (("--items", 600), "has 541 train items"),
+        (("--task", "planted:k=1,lines=8,chains=2"), "imitates a teacher of known rank"),
+        (("--sites", "*.nowhere"), "No linear map of the base matches"),
+    ],
+)
+def test_a_question_that_can_not_be_asked_is_refused_before_anything_is_written(
+    changed, words, options, rankscope, tmp_path
+):
+    done = rankscope("required", *options, *changed, "--out", tmp_path / "run")
+    assert done.code == 2
+    assert words in " ".join(done.err.split())
+    assert not (tmp_path / "run").exists()
+
+
+def test_another_question_in_the_same_folder_is_refused(measured, options, rankscope):
+    run, _ = measured
+    before = sorted(run.rglob("*"))
+    done = rankscope("required", *options, "--ranks", "1", "--out", run)
+    assert (done.code, "ranks" in done.err) == (2, True)
+    assert sorted(run.rglob("*")) == before
+
+
+def test_the_command_on_the_page_asks_the_same_question(base, file, rankscope, monkeypatch, tmp_path):
+    asked = Question(task=str(file), base=str(base), ranks=(1, 4), placement=("*.mlp.*", "*.c_attn"), batch_size=8)
+    came = []
+
+    def told(*arguments):
+        came.append(arguments)
+        raise BadInput("That is all.")
+
+    monkeypatch.setattr(required, "measure_required_rank", told)
+    command = shlex.split(asked.command(3).replace("FOLDER", str(tmp_path)))
+    assert command[0] == "rankscope"
+    assert rankscope(*command[1:]).err == "That is all.\n"
+    ((question, folder, n_seeds, *_),) = came
+    assert question == asked.override(n_items=asked.budget.n_items)
+    assert (folder, n_seeds) == (Path(tmp_path), 3)
+
+
+def test_tuning_starts_lower_on_wider_bases_and_for_whole_maps():
+    arms = (LoraSpec(rank=4), DenseSpec(), FullSpec())
+    assert [start_rate(arm, 128) for arm in arms] == [1e-2, 2e-3, 2e-3]
+    assert [start_rate(arm, 768) for arm in arms] == [0.00167, 0.000333, 0.000333]
