@@ -27,10 +27,10 @@ OnTaskItems = Annotated[
     int | None,
     typer.Option(
         "--items",
-        help="Held-out items to score on; a file may have fewer. Goes with --base and --task.",
+        help=f"Held-out items to score on, by default {N_TEST_ITEMS}; a file may have fewer. Goes with --base and "
+        "--task.",
         min=2,
         max=MOST_ITEMS,
-        show_default=str(N_TEST_ITEMS),
     ),
 ]
 """None where it is not given, so that a number that nothing would use is noticed."""

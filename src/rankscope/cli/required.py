@@ -26,10 +26,9 @@ def required(
         int | None,
         typer.Option(
             "--items",
-            help="Training items of each training.",
+            help="Training items of each training; by default 32,000, or what a file has.",
             min=1,
             max=MOST_ITEMS,
-            show_default="32000, or what a file has",
         ),
     ] = None,
     n_epochs: Annotated[int, typer.Option("--epochs", help="How often each item is seen.", min=1)] = 1,

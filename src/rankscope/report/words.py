@@ -322,8 +322,10 @@ def required_sentences(findings: StudyFindings) -> tuple[str, ...]:
 
 
 def missing_seeds(required: RequiredRank) -> str:
-    """How many more seeds would decide it, when that is known."""
-    return f" About {plural(required.seeds_missing, 'more seed')} would decide it." if required.seeds_missing else ""
+    """How many more seeds would decide it, when that is known and its sentence does not say so already."""
+    if not required.seeds_missing or required.verdict == "underpowered":
+        return ""
+    return f" About {plural(required.seeds_missing, 'more seed')} would decide it."
 
 
 def resolution_sentence(skill: SkillFindings, rank: int, found: Resolution) -> str:
