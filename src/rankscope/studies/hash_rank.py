@@ -28,9 +28,9 @@ ONE_RATE, ONE_RATE_PLACE, ONE_RATE_RANKS = 8e-3, "attention", (2, 4, 8)
 """One learning rate for all ranks: the rate, where it is tried, and the ranks that are trained at it. Declared before
 any of those trainings, by the tuning seed: there this rate moves the needs of the two tasks a doubling apart, and rank
 16, which ends their sets, has it anyway in both."""
-SWAPPED_PLACE = "c_proj"
+SWAPPED_PLACES = ("c_proj", "attention")
 """Where the largest adapter of each task is trained once more at the other task's learning rate, half or twice its own:
-the place whose ratio of functional ranks is largest. Declared before any of those trainings."""
+the places where the two were tuned to different ones. Declared before any of those trainings."""
 LONGER, LONGER_PLACE, LONGER_RANKS = 2, "attention", (1, 2, 4)
 """A longer budget: times the usual steps, where it is tried, and the ranks that are trained so long, with dense. There
 dense reaches what full fine-tuning does, and after the usual steps 2 and 4 are the ranks nearest to the bar."""
@@ -93,6 +93,7 @@ def _part(placements: tuple[str, ...], tuned_by: tuple[str, ...], beside: tuple[
 
 
 LONG, SHORT, DIRECT = _steps(640, 64), _steps(240, 32), _steps(3000, 64)
+BY_LARGEST = "the same task's largest adapter twice"
 BY_ONE_RATE, BY_SWAPPED, BY_LONGER = "one rate for all ranks", "each task at the other's rate", "twice the steps"
 TUNED_ALONE = {
     "tune_c_proj": _part(("c_proj",), ()),
@@ -106,7 +107,7 @@ BY_PLACEMENT = (BY_C_PROJ, BY_ALL_MAPS, BY_ATTENTION)
 EVERYTHING = replace(
     _part(tuple(PLACEMENTS), (*BY_PLACEMENT, BY_ONE_HOP)),
     levels=FURTHER,
-    beside=("one-hop copy", "same task twice", "shuffled labels", BY_ONE_RATE, BY_SWAPPED, BY_LONGER),
+    beside=("one-hop copy", "same task twice", BY_LARGEST, "shuffled labels", BY_ONE_RATE, BY_SWAPPED, BY_LONGER),
 )
 STUDIED = {
     "full": EVERYTHING,
@@ -185,8 +186,32 @@ def _twins(form: Form, place: str, level: Level, placement: str) -> tuple[SkillP
 def _again(form: Form) -> tuple[SkillPlan, ...]:
     """HashHop on all maps once more, with other seeds: what differs between the two is not the task."""
     (first, _) = _twins(form, "all maps", MIDDLES[form.mode], "all maps")
-    seeds = tuple(seed + AGAIN for seed in form.seeds)
-    return (first.override(name="HashHop again, all maps", mode="control", seeds=seeds),)
+    return (first.override(name="HashHop again, all maps", mode="control", seeds=_other_seeds(form)),)
+
+
+def _largest_again(form: Form) -> tuple[SkillPlan, ...]:
+    """The largest adapter of HashHop once more, with other seeds, at the placements where the whole is not repeated."""
+    elsewhere = [place for place in PLACEMENTS if place != "all maps"]
+    return tuple(
+        twin.override(
+            name=f"HashHop again, {place}",
+            mode="control",
+            seeds=_other_seeds(form),
+            arms=[_largest(form, place).model_dump()],
+            controls=BUDGETED,
+            descriptive=True,
+        )
+        for place in elsewhere
+        for twin in _twins(form, place, MIDDLES[form.mode], place)[:1]
+    )
+
+
+def _other_seeds(form: Form) -> tuple[int, ...]:
+    return tuple(seed + AGAIN for seed in form.seeds)
+
+
+def _largest(form: Form, place: str) -> LoraSpec:
+    return LoraSpec(rank=max(form.ranks), placement=PLACEMENTS[place])
 
 
 def _at_one_rate(form: Form) -> tuple[SkillPlan, ...]:
@@ -200,12 +225,16 @@ def _at_one_rate(form: Form) -> tuple[SkillPlan, ...]:
 
 
 def _swapped(form: Form) -> tuple[SkillPlan, ...]:
-    """The largest adapters of both tasks in one place, each at the rate tuned for the other task."""
-    place, largest = SWAPPED_PLACE, LoraSpec(rank=max(form.ranks), placement=PLACEMENTS[SWAPPED_PLACE])
+    """The largest adapters of both tasks in some places, each at the rate tuned for the other task."""
     return tuple(
         twin.override(
-            mode=SWAPPED_MODE, varies=BY_SWAPPED, arms=[largest.model_dump()], controls=BUDGETED, descriptive=True
+            mode=SWAPPED_MODE,
+            varies=BY_SWAPPED,
+            arms=[_largest(form, place).model_dump()],
+            controls=BUDGETED,
+            descriptive=True,
         )
+        for place in SWAPPED_PLACES
         for twin in _twins(form, place, MIDDLES[form.mode], place)
     )
 
@@ -286,6 +315,7 @@ def _pilot(form: Form) -> tuple[SkillPlan, ...]:
 CONTROL_SKILLS: dict[str, Callable[[Form], tuple[SkillPlan, ...]]] = {
     "one-hop copy": _one_hop,
     "same task twice": _again,
+    BY_LARGEST: _largest_again,
     "shuffled labels": _shuffled,
     BY_ONE_RATE: _at_one_rate,
     BY_SWAPPED: _swapped,

@@ -45,6 +45,7 @@ from rankscope.studies.hash_rank_twins import (
     PRIMARY,
     Pair,
     equal_rate_pairs,
+    largest_repeats,
     pairs_of,
     repeat_pair,
     seeds_of,
@@ -136,7 +137,7 @@ def ratio_card(claim: RatioClaim, evidence: Evidence, mode: str, command: str) -
     if claim.measure is functional_ratio:
         for how, cut in OTHER_CUTS.items():
             repeat += other_cut_words(evidence, pairs, how, cut)
-        repeat += equal_rate_words(evidence)
+        repeat += largest_repeat_words(evidence) + equal_rate_words(evidence)
     exceeds = " It surely exceeds 1." if primary and (ratios[primary].low or 0) > 1 else ""
     because = f"{_decider(primary)}{exceeds} Ratios by condition: {told}.{repeat}"
     doubt = repeat_doubt(twice, verdict)
@@ -172,8 +173,10 @@ def _decider(primary: str) -> str:
 def same_task_twice(measure: Measure, evidence: Evidence) -> Ratio | None:
     """The ratio of HashHop to itself with other seeds, which is 1 but for what seeds do; None where not repeated."""
     pair = repeat_pair(evidence)
-    if pair is None:
-        return None
+    return None if pair is None else _repeat_ratio(measure, evidence, pair)
+
+
+def _repeat_ratio(measure: Measure, evidence: Evidence, pair: Pair) -> Ratio:
     why = incomparable_words(pair)
     return Ratio(untold=why) if why else measure(evidence, pair, LEVEL)
 
@@ -192,6 +195,13 @@ def other_cut_words(evidence: Evidence, pairs: dict[str, Pair], how: str, cut: C
     ratios |= {"the same task twice": twice} if twice else {}
     told = "; ".join(f"{name} {ratio.words}" for name, ratio in ratios.items() if not ratio.untold)
     return f" {how}, which decides nothing: {told}." if told else ""
+
+
+def largest_repeat_words(evidence: Evidence) -> str:
+    """Ratios of functional ranks of one task to itself, where its largest adapter alone was trained twice."""
+    pairs = largest_repeats(evidence).items()
+    told = [f"{place} {_repeat_ratio(functional_ratio, evidence, pair).words}" for place, pair in pairs]
+    return f" The same task twice elsewhere, which decides nothing: {'; '.join(told)}." if told else ""
 
 
 def equal_rate_words(evidence: Evidence) -> str:

@@ -29,6 +29,14 @@ def repeat_pair(evidence: Evidence) -> Pair | None:
     return (first, again) if first and again else None
 
 
+def largest_repeats(evidence: Evidence) -> dict[str, Pair]:
+    """Place -> HashHop there and the same with other seeds, where the largest adapter alone was trained again."""
+    again = [one for one in evidence.skills if one.mode == "control" and one.name.startswith("HashHop again, ")]
+    found = {one.name.partition(", ")[2]: one for one in again if not one.required}
+    firsts = {place: evidence.skill("matched", f"HashHop, {place}") for place in found}
+    return {place: (first, found[place]) for place, first in firsts.items() if first}
+
+
 def equal_rate_pairs(evidence: Evidence) -> list[tuple[str, float, Pair]]:
     """Place, learning rate and both tasks at it, wherever one was trained at the rate tuned for the other."""
     return [

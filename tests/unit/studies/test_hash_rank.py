@@ -553,11 +553,41 @@ def test_at_one_rate_are_trained_the_ranks_that_do_not_all_have_it_already():
 def test_swapped_are_trained_at_the_rate_of_the_other_task():
     made = hash_rank.plan("core")
     swapped = {skill.name: skill for skill in made.skills if skill.mode == SWAPPED_MODE}
-    assert set(swapped) == {"HashHop, c_proj", "HashChain, c_proj"}
-    for name, other in (("HashHop, c_proj", "HashChain, c_proj"), ("HashChain, c_proj", "HashHop, c_proj")):
-        (arm,) = swapped[name].arms
-        rate = made.rates[rate_name(swapped[name], arm)]
+    assert set(swapped) == {f"{name}, {place}" for name in hash_rank.TWINS for place in ("c_proj", "attention")}
+    for name, skill in swapped.items():
+        task, place = name.split(", ")
+        (other,) = (f"{one}, {place}" for one in hash_rank.TWINS if one != task)
+        (arm,) = skill.arms
+        rate = made.rates[rate_name(skill, arm)]
         assert rate == made.rates[f"matched/{other}/rank 64"] != made.rates[f"matched/{name}/rank 64"]
+
+
+def test_the_repeats_of_the_largest_adapter_differ_from_the_first_in_their_seeds_alone():
+    made = hash_rank.plan("core")
+    first = {skill.name: skill for skill in made.skills if skill.mode == "matched"}
+    again = [skill for skill in made.skills if skill.name.startswith("HashHop again, ")]
+    assert [skill.name.partition(", ")[2] for skill in again] == ["all maps", "c_proj", "attention"]
+    for skill in again[1:]:
+        usual, (arm,) = first[skill.name.replace(" again", "")], skill.arms
+        assert skill.functional == (arm.rank,) == (64,)
+        seeds = [plan_cell.seeds for plan_cell in (made.cell(one, arm, one.seeds[0]) for one in (usual, skill))]
+        assert [one.data for one in seeds] == [1, 101]
+        assert made.cell(skill, arm, 7) == made.cell(usual, arm, 7), "task, placement, rate and budget"
+        assert (skill.leaves_of, skill.n_test) == (usual.leaves_of, usual.n_test)
+
+
+def test_a_repeat_of_the_largest_adapter_is_told_beside_the_claim_and_decides_nothing():
+    """HashHop uses 4 on c_proj the first time and 8 the second: .5, though the rule's repeat on all maps agrees."""
+    pairs = twins({"uses": (4,) * 5}, {"uses": (2,) * 5})
+    alone = {"required": (), "spectral": (), "curve": (point("rank 64", 0.95, 64),)}
+    again = skill("HashHop again, c_proj", "control", uses=(8,) * 5, **alone)
+    without, told = (cards([*pairs, repeat(uses=(4,) * 5), *more])[FUNCTIONAL] for more in ((), (again,)))
+    assert "elsewhere" not in without.because
+    assert " The same task twice elsewhere, which decides nothing: c_proj 0.5 [" in told.because
+    assert (told.verdict, told.p_value) == (without.verdict, without.p_value)
+    in_fp32 = [one.override(precision="fp32") for one in pairs]
+    other = cards([*in_fp32, repeat(uses=(4,) * 5), again.override(precision="bf16")])[FUNCTIONAL]
+    assert "c_proj can not be told (HashHop, c_proj and HashHop again, c_proj were trained in" in other.because
 
 
 def test_longer_is_the_same_training_but_for_its_steps():
@@ -683,7 +713,7 @@ def test_the_middle_level_on_all_maps_is_part_of_the_full_form_and_of_first_look
     whole = [{*plan.skills} for plan in plans]
     assert all(part < next_one for part, next_one in itertools.pairwise(whole[:-1]))
     beside = {skill for skill in whole[2] if skill.mode in (*ON_PURPOSE, "control", "null")}
-    assert len(beside) == 9
+    assert len(beside) == 13
     assert whole[1] | beside < whole[-1]
     matched = {
         cell for cell in cells(first_look.plan("full")) if "mode=matched" in cell.task and "shuffled" not in cell.task
