@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 CAUTION = (
     "These numbers describe singular values alone. None of them is the rank that the skill needs: that takes "
-    "trainings at several ranks (rankscope study)."
+    "trainings at several ranks (rankscope required)."
 )
 WEIGHTED = "Weighted by the second moment of what each site reads on these items"
 SHOWN = {

@@ -152,7 +152,8 @@ class SkillFindings(Config):
     scored_as: str | None = None
     """The task that was scored, where that is another one."""
     mode: str
-    """`matched`, `trace`, `direct`, `reasoning`, `control`, `null`, `planted`, `relabel` or `difficulty`."""
+    """`matched`, `trace`, `direct`, `reasoning`, `control`, `null`, `planted`, `relabel`, `difficulty`, `own`, or
+    one of those at other rates or for more steps."""
     repeats: str = ""
     """What this skill repeats with another teacher, or varies; a page shows the first of those alike."""
     descriptive: bool = False

@@ -166,8 +166,9 @@ def _sentence(
     min_seeds: int,
     seeds_missing: int | None,
     not_converged: bool,
+    on_curve: int | None,
 ) -> str:
-    """The verdict in plain words."""
+    """The verdict in plain words. `on_curve`: the rank that the mean scores alone give."""
     share, words, level = f"{q:.0%} of dense's gain", set_words(*ends), f"{dense_gain.level:.0%}"
     more = (
         f" About {seeds_missing} more seed{'' if seeds_missing == 1 else 's'} would be needed."
@@ -178,6 +179,14 @@ def _sentence(
     limit = ", and was still improving when its budget ended: at this budget" if not_converged else ":"
     no_gain = f"training gains {dense_gain.estimate:.3g}, not clearly more than nothing: no gain to ask a rank for."
     shown = f"the rank that reaches {share} is {words}." if _has_headroom(dense_gain) else f"dense {no_gain}"
+    seeds = (
+        f"{dense_gain.n_seeds} seed{'' if dense_gain.n_seeds == 1 else 's'}, fewer than {min_seeds}: too few to tell"
+    )
+    if dense_gain.n_seeds == 1 and _has_headroom(dense_gain):
+        reach = f"rank {on_curve} is the smallest from which all reach" if on_curve else "no rank reaches"
+        too_few = f"{seeds}, and without an interval. By its scores {reach} {share}."
+    else:
+        too_few = f"{seeds}. As far as they show, {shown}"
     return {
         "no headroom": f"Dense {no_gain}",
         "placement-limited": f"Dense training of these sites stays below {q:.0%} of full fine-tuning's gain{limit} "
@@ -185,8 +194,7 @@ def _sentence(
         "not converged": "Some training was still improving when its budget ended, so this is a statement about the "
         f"budget: the rank that reaches {share} is {words}.",
         "underpowered": (
-            f"{dense_gain.n_seeds} seed{'' if dense_gain.n_seeds == 1 else 's'}, fewer than {min_seeds}: too few to "
-            f"tell. As far as they show, {shown}"
+            too_few
             if few
             else f"No rank is clearly enough for {share} with all larger ones; the required rank is {words}."
         )
@@ -200,8 +208,9 @@ def _sentence(
 
 
 def _has_headroom(dense_gain: Interval) -> bool:
-    """Whether dense's gain is above 0; one seed, which has no interval, does not deny it."""
-    return dense_gain.n_seeds == 1 or (dense_gain.low is not None and dense_gain.low > 0)
+    """Whether dense's gain is above 0; of one seed, which has no interval, its mean."""
+    least = dense_gain.estimate if dense_gain.n_seeds == 1 else dense_gain.low
+    return least is not None and least > 0
 
 
 def _first_verdict(
@@ -267,6 +276,7 @@ def required_rank(
         for r in ranks
         if by_rank[r] == "undecided" and (found := contrast_resolution(contrasts[r], level)) is not None
     }
+    on_curve = _rank_on_curve({r: interval.estimate for r, interval in intervals.items()})
     seeds_missing = None
     if verdict == "underpowered" or (verdict == "estimated" and ends[0] != ends[1]):
         seeds_missing = _seeds_missing(resolution, by_rank, ends[1], min_seeds, dense_gain.n_seeds)
@@ -277,7 +287,7 @@ def required_rank(
         high=ends[1],
         by_rank=by_rank,
         contrast=intervals,
-        sentence=_sentence(verdict, ends, ranks, q, dense_gain, min_seeds, seeds_missing, not_converged),
+        sentence=_sentence(verdict, ends, ranks, q, dense_gain, min_seeds, seeds_missing, not_converged, on_curve),
         seeds_missing=seeds_missing,
         resolution=resolution if headroom else {},
     )

@@ -9,7 +9,7 @@ from rankscope.report.words import FEW_SEEDS
 FEW_ITEMS = 100
 NOT_REQUIRED = (
     "This is what the training behind the adapter uses. How much rank the skill needs (required rank) does not follow "
-    "from it: that takes trainings at several ranks beside full-rank training (rankscope study)."
+    "from it: that takes trainings at several ranks beside full-rank training (rankscope required)."
 )
 ONE_TRAINING = (
     "The interval is over items only: another seed may give another number. Adapters of other seeds can be given "

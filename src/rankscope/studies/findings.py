@@ -90,22 +90,26 @@ def scores_of(skill: SkillPlan, tables: SkillTables, column: str) -> Scores:
     seeds = whole_seeds(skill, tables)
     if not seeds:
         raise BadInput(
-            f"Every seed of {skill.key} has a diverged cell. Lower its learning rates and use another folder (--out)."
+            f"Every seed of {skill.key} has a diverged training, so its arms share no seed to be compared on. Use more "
+            "seeds, or lower learning rates and another folder (--out)."
         )
     by_arm = {
         arm.label: wide(pl.concat(tables.test[arm.label, seed] for seed in seeds), column)[2]
         for arm in arms_alive(skill, tables)
     }
     base_N = tables.base[column].cast(pl.Float64).to_numpy()
-    chance = tables.base["chance"].cast(pl.Float64).to_numpy() if uses_chance(skill) else None
+    chance = tables.base["chance"].cast(pl.Float64).to_numpy() if uses_chance(skill, tables.base) else None
     return Scores(by_arm, reference_scores(base_N, chance), base_N, seeds)
 
 
-def uses_chance(skill: SkillPlan) -> bool:
-    """Whether exact output can be had by guessing among candidates: only where the answer is all that is written."""
+def uses_chance(skill: SkillPlan, base: pl.DataFrame) -> bool:
+    """Whether exact output can be had by guessing among candidates: only where the answer is all that is written.
+
+    `base`: the base's scores on the tested items, with the chance of each; of a file these are what counts.
+    """
     task = load_task(skill.task)
     if isinstance(task, JsonlTask):
-        return all(text.candidates and not text.trace for text in task.texts)
+        return not base["chance"].null_count() and not any(task.texts[row].trace for row in base["item"])
     return isinstance(task, TwinTask) and task.knobs.mode == "direct"
 
 
@@ -133,7 +137,7 @@ def skill_findings(
         n_items=len(scores.base_N),
         budget=_budget_words(skill),
         precision=plan.precision,
-        chance=float(chance.mean()) if uses_chance(skill) else None,  # type: ignore[arg-type]
+        chance=float(chance.mean()) if uses_chance(skill, tables.base) else None,  # type: ignore[arg-type]
         chance_forced=None if chance.null_count() else float(chance.mean()),  # type: ignore[arg-type]
         shortcuts=shortcut_levels(skill),
         base_score=float(scores.base_N.mean()),

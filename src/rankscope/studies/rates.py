@@ -59,7 +59,7 @@ def read_rates(tunings: Sequence[str]) -> RateTable | None:
     Raises BadInput where two of them tuned the same arm, or on other seeds or numbers of items.
     """
     paths = (FOLDER / f"{tuning.replace(':', '-')}.json" for tuning in tunings)
-    tables = [read_table(path) for path in paths if path.exists()]
+    tables = [read_rate_table(path) for path in paths if path.exists()]
     return _joined(tables) if tables else None
 
 
@@ -78,7 +78,7 @@ def _joined(tables: Sequence[RateTable]) -> RateTable:
     )
 
 
-def read_table(path: Path) -> RateTable:
+def read_rate_table(path: Path) -> RateTable:
     """The table of a tuning run. Raises BadFile when it is none."""
     try:
         return RateTable.model_validate_json(path.read_text(encoding="utf-8"))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rankscope.lm.bases import Base
+from rankscope.lm.bases import Base, shipped_bases
 from rankscope.rank.calibration_records import recomputed
 from rankscope.rank.records import (
     CalibrationRow,
@@ -189,4 +189,5 @@ def _reproduce(plan: StudyPlan, account: Account, kept: Iterable[Kept], shown: S
     if shown:
         precision = shown.provenance.get("precision", "fp32")
         found["the calibration shown"] = f"rankscope study {shown.study} --precision '{precision}'"
-    return found | {"the base": f"rankscope base build {plan.base} --out FOLDER"}
+    shipped = {"the base": f"rankscope base build {plan.base} --out FOLDER"} if plan.base in shipped_bases() else {}
+    return found | shipped

@@ -24,8 +24,12 @@ _SHARE_OF_256 = {"test": range(26), "validation": range(26, 52), "train": range(
 
 def split_of(prompt: str) -> str:
     """The split that a prompt falls into, whatever else the file holds."""
-    byte = hashlib.sha256(prompt.encode()).digest()[0]
+    byte = _digest(prompt)[0]
     return next(split for split, share in _SHARE_OF_256.items() if byte in share)
+
+
+def _digest(prompt: str) -> bytes:
+    return hashlib.sha256(prompt.encode()).digest()
 
 
 @dataclass(frozen=True)
@@ -76,7 +80,9 @@ class JsonlTask:
         return [row for row, item in enumerate(self.texts) if split_of(item.prompt) == split]
 
     def encoded(self, split: str, n: int, data_seed: int, tokenizer: Tokenizer) -> EncodedItems:
-        """As many items of a split: train in an order drawn from the data seed, the others from the top of the file.
+        """As many items of a split: train in an order drawn from the data seed, the others by the hash of the prompt.
+
+        So the first n are a fair draw of the split however the file is sorted, and lines that are added displace few.
 
         Raises BadInput when the split has fewer than n.
         """
@@ -88,6 +94,8 @@ class JsonlTask:
             )
         if split == "train":
             rows = [rows[i] for i in numpy_stream("jsonl", data_seed).permutation(len(rows))]
+        else:
+            rows = sorted(rows, key=lambda row: _digest(self.texts[row].prompt))
         chosen = rows[:n]
         return encode_text([self.texts[row] for row in chosen], tokenizer, self.name, split, np.array(chosen))
 

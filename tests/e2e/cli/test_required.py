@@ -9,9 +9,11 @@ import pytest
 
 from rankscope.base.errors import BadInput
 from rankscope.base.vocabulary import SYMBOLS
+from rankscope.lm.bases import load_base
 from rankscope.rank.records import read_findings
 from rankscope.runs.folder import verify_finished
 from rankscope.studies import required
+from rankscope.studies.rates import RateScore, RateTable
 from rankscope.studies.required import Question, measure_required_rank, start_rate
 from rankscope.tasks.jsonl import split_of
 from rankscope.train.cell import DenseSpec, FullSpec, LoraSpec
@@ -24,16 +26,20 @@ def base(tiny_model_folder):
 
 @pytest.fixture(scope="module")
 def file(tmp_path_factory):
-    """A skill that a tiny base learns at once: whatever the prompt, the answer is the same of four candidates."""
+    """A skill that a tiny base learns at once: whatever the prompt, the answer is the same of four candidates.
+
+    A line that is trained on has no candidates, which says nothing of the lines that are scored.
+    """
     path = tmp_path_factory.mktemp("items") / "always.jsonl"
-    rows = (
+    rows = [
         {
             "prompt": f"{SYMBOLS[n % 40]} {SYMBOLS[(7 * n + n // 40) % 40]} answer",
             "answer": SYMBOLS[3],
             "candidates": list(SYMBOLS[:4]),
         }
         for n in range(700)
-    )
+    ]
+    del next(row for row in rows if split_of(row["prompt"]) == "train")["candidates"]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return path
 
@@ -80,7 +86,7 @@ def test_a_skill_of_ones_own_is_measured_at_tuned_rates_on_its_own_items(measure
 def test_the_same_question_again_costs_nothing_and_a_further_seed_only_its_own_trainings(measured, options, rankscope):
     run, first = measured
     again = rankscope("required", *options, "--seeds", 1, "--out", run, "--json")
-    assert "has these seeds already" in again.err
+    assert "tells of these seeds already" in again.err
     assert json.loads(again.out) == first.model_dump(mode="json")
     shown = " ".join(rankscope("required", *options, "--seeds", 1, "--out", run).out.split())
     for told in (*first.answer, "report.html", "Budget: 32 steps of 16 items"):
@@ -97,13 +103,66 @@ def test_the_same_question_again_costs_nothing_and_a_further_seed_only_its_own_t
     verify_finished(run)
 
 
+def test_seeds_that_were_trained_and_not_told_are_told_when_they_are_asked_for(measured, options, rankscope):
+    """As where a run of more seeds was interrupted between training and scoring, and fewer were asked for since."""
+    run, _ = measured
+    more = rankscope("required", *options, "--seeds", 2, "--out", run)
+    assert more.code == 0, more.err
+    (run / "done.json").unlink()
+    fewer = rankscope("required", *options, "--seeds", 1, "--out", run, "--json")
+    assert json.loads(fewer.out)["skills"][0]["n_seeds"] == 1
+    again = rankscope("required", *options, "--seeds", 2, "--out", run, "--json")
+    assert json.loads(again.out)["skills"][0]["n_seeds"] == 2
+    assert "already" not in again.err
+
+
+def test_a_file_that_changed_is_another_question(measured, options, file, rankscope):
+    run, _ = measured
+    lines = file.read_text()
+    rows = [json.loads(line) for line in lines.splitlines()]
+    next(row for row in rows if split_of(row["prompt"]) == "test")["answer"] = SYMBOLS[2]
+    try:
+        file.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        done = rankscope("required", *options, "--seeds", 1, "--out", run)
+    finally:
+        file.write_text(lines)
+    assert (done.code, done.out) == (2, "")
+    assert "other settings: `content.test items`" in " ".join(done.err.split())
+
+
+def test_an_arm_that_diverges_at_every_rate_is_left_out_and_named_but_not_dense(base, file):
+    question = Question(task=str(file), base=str(base), ranks=(1, 2))
+    found = {f"own/always/{arm.label}": 0.01 for arm in question.arms}
+
+    def table(*dead):
+        rates = {name: rate for name, rate in found.items() if name.rpartition("/")[2] not in dead}
+        scores = {name: {"0.01": RateScore(primary=None, nats=None)} for name in found}
+        return RateTable(study="required:tuning", base=str(base), settings={}, rates=rates, scores=scores)
+
+    made = required._plan(question, load_base(str(base)), (1,), table("rank 2", "full"))
+    assert [arm.label for arm in made.skills[0].arms] == ["rank 1", "dense"]
+    assert made.skills[0].functional == (1,)
+    with pytest.raises(BadInput, match="dense diverged at every learning rate tried"):
+        required._plan(question, load_base(str(base)), (1,), table("dense"))
+    with pytest.raises(BadInput, match="rank 1 and rank 2 diverged at every"):
+        required._plan(question, load_base(str(base)), (1,), table("rank 1", "rank 2"))
+
+
+def test_traces_with_steps_that_nobody_could_foresee_are_not_scored():
+    assert required.scored_as("reasoning") == "reasoning:wrong=0"
+    assert required.scored_as("reasoning:skill=add") == "reasoning:skill=add,wrong=0"
+    assert required.scored_as("reasoning:wrong=0.2") == "reasoning:wrong=0.2"
+    assert required.scored_as("hashhop:mode=trace") == "hashhop:mode=trace"
+
+
 @pytest.mark.parametrize(
     ("changed", "words"),
     [
         (("--ranks", "1,0"), "--ranks takes whole numbers above 0"),
         (("--ranks", "1,99"), "Rank 99 exceeds what"),
         (("--items", 8), "8 training items fill no batch of 16"),
-        (("--items", 600), "has 541 train items"),
+        (("--items", 600), "has 541 train items of 700"),
+        (("--seeds", 0), "--seeds"),
         (("--task", "planted:k=1,lines=8,chains=2"), "imitates a teacher of known rank"),
         (("--sites", "*.nowhere"), "No linear map of the base matches"),
     ],

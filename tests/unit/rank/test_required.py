@@ -54,6 +54,15 @@ def test_verdicts(means, options, verdict, ends):
     assert found.sentence.endswith(".")
 
 
+def test_one_seed_has_no_interval_and_says_what_its_scores_show():
+    one = {"arm": {"n_seeds": 1}}
+    assert "without an interval. By its scores rank 2 is the smallest" in _found({1: 0.2, 2: 0.88}, **one).sentence
+    assert "By its scores no rank reaches 90% of dense's gain." in _found({1: 0.2, 2: 0.3}, **one).sentence
+    nothing = _found({1: 0.0, 2: 0.0}, dense=0.0, **one)
+    assert "dense training gains" in nothing.sentence
+    assert (nothing.low, nothing.high) == (None, None)
+
+
 def test_underpowered_says_how_many_seeds_are_missing():
     assert _found({1: 0.2, 2: 0.88}, arm={"n_seeds": 3}).seeds_missing == 2
     open_set = _found({1: 0.2, 2: 0.84}, arm={"spread": 0.03})

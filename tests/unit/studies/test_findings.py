@@ -161,7 +161,7 @@ def test_a_seed_that_diverged_anywhere_is_left_out_everywhere(tmp_path):
 def test_no_whole_seed_is_refused(tmp_path):
     halves = {("dense", seed) for seed in SEEDS[:2]} | {("full", seed) for seed in SEEDS[2:]}
     lost = tables(tmp_path, diverged=frozenset(halves))
-    with pytest.raises(BadInput, match=r"Every seed of matched/HashChain has a diverged cell"):
+    with pytest.raises(BadInput, match=r"Every seed of matched/HashChain has a diverged training"):
         scores_of(SKILL, lost, "exact_output")
 
 
