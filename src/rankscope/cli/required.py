@@ -44,7 +44,8 @@ def required(
     """
     from rankscope.rank.records import read_findings
     from rankscope.studies.page import FINDINGS, REPORT
-    from rankscope.studies.required import Question, measure_required_rank
+    from rankscope.studies.required import Question
+    from rankscope.studies.required_run import measure_required_rank
 
     question = Question(
         task=task,

@@ -16,7 +16,9 @@ ROWS_PER_GROUP = 2**17
 def write_table(path: Path, frame: pl.DataFrame) -> None:
     """Writes a Parquet file (zstd) atomically; how the frame was put together leaves no trace in it."""
     buffer = io.BytesIO()
-    frame.write_parquet(buffer, compression="zstd", compression_level=3, statistics=True, row_group_size=ROWS_PER_GROUP)
+    frame.write_parquet(
+        buffer, compression="zstd", compression_level=12, statistics=True, row_group_size=ROWS_PER_GROUP
+    )
     with atomic_path(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
 

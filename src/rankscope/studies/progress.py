@@ -11,8 +11,9 @@ _LINE_EVERY_S = 30.0
 
 
 def say(line: str) -> None:
-    """One line on standard error, so that standard output stays for facts."""
-    Console(stderr=True, highlight=False).print(line)
+    """One line on standard error, so that standard output stays for facts: wrapped in a terminal, whole in a pipe."""
+    console = Console(stderr=True, highlight=False)
+    console.print(line, markup=False, soft_wrap=not console.is_terminal)
 
 
 class Meter:

@@ -12,9 +12,10 @@ from rankscope.base.vocabulary import SYMBOLS
 from rankscope.lm.bases import load_base
 from rankscope.rank.records import read_findings
 from rankscope.runs.folder import verify_finished
-from rankscope.studies import required
+from rankscope.studies import required, required_run
 from rankscope.studies.rates import RateScore, RateTable
-from rankscope.studies.required import Question, measure_required_rank, start_rate
+from rankscope.studies.required import Question, required_plan, start_rate
+from rankscope.studies.required_run import measure_required_rank
 from rankscope.tasks.jsonl import split_of
 from rankscope.train.cell import DenseSpec, FullSpec, LoraSpec
 
@@ -86,7 +87,7 @@ def test_a_skill_of_ones_own_is_measured_at_tuned_rates_on_its_own_items(measure
 def test_the_same_question_again_costs_nothing_and_a_further_seed_only_its_own_trainings(measured, options, rankscope):
     run, first = measured
     again = rankscope("required", *options, "--seeds", 1, "--out", run, "--json")
-    assert "tells of these seeds already" in again.err
+    assert f"{run} tells of these seeds already; nothing to do.\n" in again.err
     assert json.loads(again.out) == first.model_dump(mode="json")
     shown = " ".join(rankscope("required", *options, "--seeds", 1, "--out", run).out.split())
     for told in (*first.answer, "report.html", "Budget: 32 steps of 16 items"):
@@ -139,13 +140,13 @@ def test_an_arm_that_diverges_at_every_rate_is_left_out_and_named_but_not_dense(
         scores = {name: {"0.01": RateScore(primary=None, nats=None)} for name in found}
         return RateTable(study="required:tuning", base=str(base), settings={}, rates=rates, scores=scores)
 
-    made = required._plan(question, load_base(str(base)), (1,), table("rank 2", "full"))
+    made = required_plan(question, load_base(str(base)), (1,), table("rank 2", "full"))
     assert [arm.label for arm in made.skills[0].arms] == ["rank 1", "dense"]
     assert made.skills[0].functional == (1,)
     with pytest.raises(BadInput, match="dense diverged at every learning rate tried"):
-        required._plan(question, load_base(str(base)), (1,), table("dense"))
+        required_plan(question, load_base(str(base)), (1,), table("dense"))
     with pytest.raises(BadInput, match="rank 1 and rank 2 diverged at every"):
-        required._plan(question, load_base(str(base)), (1,), table("rank 1", "rank 2"))
+        required_plan(question, load_base(str(base)), (1,), table("rank 1", "rank 2"))
 
 
 def test_traces_with_steps_that_nobody_could_foresee_are_not_scored():
@@ -192,7 +193,7 @@ def test_the_command_on_the_page_asks_the_same_question(base, file, rankscope, m
         came.append(arguments)
         raise BadInput("That is all.")
 
-    monkeypatch.setattr(required, "measure_required_rank", told)
+    monkeypatch.setattr(required_run, "measure_required_rank", told)
     command = shlex.split(asked.command(3).replace("FOLDER", str(tmp_path)))
     assert command[0] == "rankscope"
     assert rankscope(*command[1:]).err == "That is all.\n"
