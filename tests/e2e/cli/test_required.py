@@ -2,6 +2,7 @@
 
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -10,7 +11,7 @@ import pytest
 from rankscope.base.errors import BadInput
 from rankscope.base.vocabulary import SYMBOLS
 from rankscope.lm.bases import load_base
-from rankscope.rank.records import read_findings
+from rankscope.rank.records import read_findings, write_findings
 from rankscope.runs.folder import verify_finished
 from rankscope.studies import required, required_run
 from rankscope.studies.rates import RateScore, RateTable
@@ -47,7 +48,7 @@ def file(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def options(base, file):
-    small = ("--ranks", "2,1", "--items", 256, "--batch", 16, "--epochs", 2, "--workers", 1, "--precision", "fp32")
+    small = ("--ranks", "2,1", "--items", 64, "--batch", 8, "--epochs", 2, "--workers", 1, "--precision", "fp32")
     return ("--base", base, "--task", file, *small)
 
 
@@ -55,7 +56,7 @@ def options(base, file):
 def measured(base, file, tmp_path_factory):
     """The run folder of one seed, and the findings."""
     run = tmp_path_factory.mktemp("required") / "run"
-    asked = Question(task=str(file), base=str(base), ranks=(1, 2), n_items=256, n_epochs=2, batch_size=16)
+    asked = Question(task=str(file), base=str(base), ranks=(1, 2), n_items=64, n_epochs=2, batch_size=8)
     assert measure_required_rank(asked, run, n_seeds=1, workers=1, device="cpu", precision="fp32") == run
     return run, read_findings(run / "records" / "findings.json")
 
@@ -70,7 +71,7 @@ def test_a_skill_of_ones_own_is_measured_at_tuned_rates_on_its_own_items(measure
     assert not any("confounded" in flag for flag in skill.flags)
     n_test = sum(split_of(json.loads(line)["prompt"]) == "test" for line in file.read_text().splitlines())
     assert (skill.n_items, skill.n_seeds, found.claims) == (n_test, 1, ())
-    assert skill.budget == "32 steps of 16 items, each seen 2 times"
+    assert skill.budget == "16 steps of 8 items, each seen 2 times"
     assert skill.chance == pytest.approx(1 / 4), "the answer is all that is written, so that guessing counts"
     assert [(need.q, need.verdict) for need in skill.required] == [(0.9, "underpowered"), (0.95, "underpowered")]
     assert skill.point("dense").gain.estimate == pytest.approx(3 / 4)
@@ -90,7 +91,7 @@ def test_the_same_question_again_costs_nothing_and_a_further_seed_only_its_own_t
     assert f"{run} tells of these seeds already; nothing to do.\n" in again.err
     assert json.loads(again.out) == first.model_dump(mode="json")
     shown = " ".join(rankscope("required", *options, "--seeds", 1, "--out", run).out.split())
-    for told in (*first.answer, "report.html", "Budget: 32 steps of 16 items"):
+    for told in (*first.answer, "report.html", "Budget: 16 steps of 8 items"):
         assert " ".join(told.split()) in shown
     before = {path: path.stat().st_mtime_ns for path in run.rglob("done.json") if path.parent != run}
     more = rankscope("required", *options, "--seeds", 2, "--out", run)
@@ -104,17 +105,15 @@ def test_the_same_question_again_costs_nothing_and_a_further_seed_only_its_own_t
     verify_finished(run)
 
 
-def test_seeds_that_were_trained_and_not_told_are_told_when_they_are_asked_for(measured, options, rankscope):
-    """As where a run of more seeds was interrupted between training and scoring, and fewer were asked for since."""
-    run, _ = measured
-    more = rankscope("required", *options, "--seeds", 2, "--out", run)
-    assert more.code == 0, more.err
-    (run / "done.json").unlink()
-    fewer = rankscope("required", *options, "--seeds", 1, "--out", run, "--json")
-    assert json.loads(fewer.out)["skills"][0]["n_seeds"] == 1
-    again = rankscope("required", *options, "--seeds", 2, "--out", run, "--json")
-    assert json.loads(again.out)["skills"][0]["n_seeds"] == 2
-    assert "already" not in again.err
+def test_seeds_count_as_told_by_what_the_records_hold_and_not_by_what_was_trained(measured, tmp_path):
+    """Where a run of more seeds was interrupted between training and scoring, and fewer were asked for since."""
+    run, found = measured
+    shutil.copytree(run / "records", tmp_path / "records")
+    told = {*pl.read_parquet(run / "records" / "cells.parquet")["seed"]}
+    assert required_run._told(tmp_path) == told
+    assert 1 in told
+    write_findings(tmp_path / "records" / "findings.json", found.override(partial="1 of 5 seeds"))
+    assert required_run._told(tmp_path) == set()
 
 
 def test_a_file_that_changed_is_another_question(measured, options, file, rankscope):
@@ -161,7 +160,7 @@ def test_traces_with_steps_that_nobody_could_foresee_are_not_scored():
     [
         (("--ranks", "1,0"), "--ranks takes whole numbers above 0"),
         (("--ranks", "1,99"), "Rank 99 exceeds what"),
-        (("--items", 8), "8 training items fill no batch of 16"),
+        (("--items", 4), "4 training items fill no batch of 8"),
         (("--items", 600), "has 541 train items of 700"),
         (("--seeds", 0), "--seeds"),
         (("--task", "planted:k=1,lines=8,chains=2"), "imitates a teacher of known rank"),

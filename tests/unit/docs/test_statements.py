@@ -3,6 +3,7 @@
 import ast
 import json
 import re
+from decimal import ROUND_HALF_UP, Decimal
 from importlib import metadata
 from pathlib import Path
 from typing import get_args
@@ -135,8 +136,30 @@ def test_the_tables_of_hash_rank_have_the_numbers_of_the_kept_run():
         assert ratios == [ratio_told(same_k, place), ratio_told(told.partition("For 95 %")[0], place)], place
 
 
+def test_what_stands_beside_the_functional_ranks_is_what_the_kept_run_found():
+    kept = read_findings(RESULTS / "hash_rank" / FINDINGS)
+    found = {
+        (one.name, f"{point.lr:g}"): " ".join(map(str, one.functional[0].by_seed))
+        for one in kept.skills
+        if one.functional
+        for point in one.curve
+        if point.arm == "rank 64"
+    }
+    beside = rows(HASH_RANK, "| functional ranks beside |")
+    assert len(beside) == 6
+    _, _, told = kept.claims[1].because.partition("The same task twice elsewhere")
+    for name, hop, other, ratio in beside:
+        skill, _, rate = name.partition(" at ")
+        place = skill.partition(", ")[2]
+        rate = rate or next(lr for one, lr in found if one == skill)
+        assert [hop, other] == [found[f"HashHop, {place}", rate], found[skill, rate]], name
+        said = told.partition("at one learning rate")[2 if " at " in name else 0]
+        assert ratio == ratio_told(said, f"{place} at {rate}" if " at " in name else place), name
+
+
 def ratio_told(because: str, place: str) -> str:
     """`2.31 (1.53 to 3.39)`, as the page says it, from `c_proj 2.31 [1.53, 3.39]` among a claim's reasons."""
     found = re.findall(rf"{place}(?:, all maps:)? (\S+) \[(\S+), (\S+)\]", because, flags=re.IGNORECASE)
-    ((estimate, low, high),) = [[f"{float(number):.2f}" for number in one] for one in found]
+    cent = Decimal("0.01")
+    ((estimate, low, high),) = [[f"{Decimal(number).quantize(cent, ROUND_HALF_UP)}" for number in one] for one in found]
     return f"{estimate} ({low} to {high})"
