@@ -111,7 +111,7 @@ RANKS = (1, 2, 4, 8, 16)
 FORMS = {
     "full": Form(RANKS, (1, 2, 3, 4, 5), (1, 2), 500, 1000, LONG, ("first_look:tune",)),
     "quick": Form((1, 4), (11,), (), 300, 300, SHORT, ("first_look:tune_quick",)),
-    "smoke": Form((1, 2), (21,), (21,), 40, 300, _steps(4, 32), ("first_look:tune_quick",)),
+    "smoke": Form((1, 2), (21,), (21,), 40, 40, _steps(4, 32), ("first_look:tune_quick",)),
     "tune": Form(RANKS, TUNING_SEEDS, TUNING_SEEDS, 500, 1000, LONG, ()),
     "tune_quick": Form(RANKS, TUNING_SEEDS, (), 500, 300, SHORT, ()),
 }

@@ -85,7 +85,7 @@ def test_a_skill_of_ones_own_is_measured_at_tuned_rates_on_its_own_items(measure
     assert table["tuning_seeds"] == [1000]
 
 
-def test_the_same_question_again_costs_nothing_and_a_further_seed_only_its_own_trainings(measured, options, rankscope):
+def test_the_same_question_again_costs_nothing(measured, options, rankscope):
     run, first = measured
     again = rankscope("required", *options, "--seeds", 1, "--out", run, "--json")
     assert f"{run} tells of these seeds already; nothing to do.\n" in again.err
@@ -93,6 +93,11 @@ def test_the_same_question_again_costs_nothing_and_a_further_seed_only_its_own_t
     shown = " ".join(rankscope("required", *options, "--seeds", 1, "--out", run).out.split())
     for told in (*first.answer, "report.html", "Budget: 16 steps of 8 items"):
         assert " ".join(told.split()) in shown
+
+
+@pytest.mark.slow
+def test_a_further_seed_costs_only_its_own_trainings(measured, options, rankscope):
+    run, first = measured
     before = {path: path.stat().st_mtime_ns for path in run.rglob("done.json") if path.parent != run}
     more = rankscope("required", *options, "--seeds", 2, "--out", run)
     assert more.code == 0, more.err

@@ -48,7 +48,7 @@ def test_the_smoke_form_goes_from_training_to_claims_and_page(finished: Path) ->
     ]  # fmt: skip
     other_rates = [skill for skill in found.skills if skill.mode in ON_PURPOSE]
     assert [skill.flags[-1] for skill in other_rates] == [ON_PURPOSE[skill.mode] for skill in other_rates]
-    assert len(other_rates) == 6
+    assert len(other_rates) == 8
     controls = {point.control for one in by_name["HashChain, c_proj"].functional for point in one.curve}
     assert "noise" in controls
     assert any("random directions of the trained norm" in sentence for sentence in found.answer)
@@ -58,6 +58,7 @@ def test_the_smoke_form_goes_from_training_to_claims_and_page(finished: Path) ->
     assert found.reproduce["the calibration shown"] == "rankscope study calibration:full --precision 'fp32'"
 
 
+@pytest.mark.slow
 def test_a_study_takes_what_a_finished_run_holds_and_comes_out_the_same(
     finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

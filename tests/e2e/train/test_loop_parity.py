@@ -50,6 +50,10 @@ def every_length_apart(monkeypatch):
     monkeypatch.setattr(passes, "PASS_TOKENS", 0)
 
 
+BUT_FOR_LAST_SLOW = [*FAMILIES[:-1], pytest.param(FAMILIES[-1], marks=pytest.mark.slow)]
+"""Mistral differs from Llama in nothing that a step computes on maps as short as these."""
+
+
 def specs(family):
     return (
         LoraSpec(rank=3),
@@ -60,7 +64,7 @@ def specs(family):
 
 
 @pytest.mark.parametrize("number", range(4))
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", BUT_FOR_LAST_SLOW)
 def test_fifty_steps_are_the_references(tiny_model_folder, monkeypatch, device, family, number):
     cell = tiny.copy_cell(tiny_model_folder(family), "lora", n_items=8 * N_STEPS)
     cell = cell.override(arm=specs(family)[number].model_dump())
@@ -78,7 +82,7 @@ def test_fifty_steps_are_the_references(tiny_model_folder, monkeypatch, device, 
 
 
 @pytest.mark.parametrize("off", [None, *(field.name for field in fields(Switches))])
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
+@pytest.mark.parametrize("family", ["gpt2", pytest.param("llama", marks=pytest.mark.slow)])
 def test_no_switch_changes_a_training(tmp_path, monkeypatch, device, family, off):
     """Sites from layer 1 on, and items that come back."""
     switches = replace(ALL_ON, **({off: False} if off else {}))

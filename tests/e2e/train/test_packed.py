@@ -121,7 +121,10 @@ def check_against_the_reference(members, losses, trainer, rows):
 
 
 @pytest.mark.parametrize("passes", HOW)
-@pytest.mark.parametrize(("specs", "seeds"), [(SPECS, (0,)), (SPECS[:3], (0, 1)), (SPECS[2:3], (0,))])
+@pytest.mark.parametrize(
+    ("specs", "seeds"),
+    [(SPECS, (0,)), pytest.param(SPECS[:3], (0, 1), marks=pytest.mark.slow), (SPECS[2:3], (0,))],
+)
 def test_fifty_steps_of_every_row_are_the_references(tiny_model_folder, tmp_path, device, specs, seeds, passes):
     members = members_of(cells_of(tiny_model_folder("gpt2"), specs, seeds), tmp_path, device)
     trainer, rows = build_pack(members, device)
